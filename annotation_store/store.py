@@ -1,0 +1,306 @@
+"""The annotation store: samples with their verdicts, and what people reported about them.
+
+Values go in and come out (`core.types`, `annotation_store.values`); no row, session or connection leaves this module.
+Every write is one transaction and can be repeated without harm. A store may be used by many threads, and its database
+by many processes, at once.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import sys
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import asdict
+from datetime import UTC, datetime
+from pathlib import Path
+from types import TracebackType
+
+from sqlalchemy import URL, Connection, Row, Select, func, insert, select
+
+from annotation_store.columns import canonical_time, utc_text
+from annotation_store.database import BUSY_SECONDS, database_url, explained, open_engine, writing
+from annotation_store.migrate import migrate
+from annotation_store.models import Base, MediaRow, ReportRow, SampleMediaRow, SampleRow, VerdictRow
+from annotation_store.values import Counts, Report
+from core.errors import StoreError
+from core.types import MediaRef, Modality, Sample, Verdict
+from core.verdict_json import verdict_from_document, verdict_to_document
+
+MAX_NOTE_CHARS = 10_000
+MAX_PAGE = 1_000
+"""Most reports that are handed out at once."""
+
+
+class AnnotationStore:
+    """An open store. `open` makes one; `close` it, or use it in a `with` statement."""
+
+    def __init__(self, url: URL) -> None:
+        self._engine = open_engine(url)
+        self._writer = writing(self._engine)
+        # SQLite's waiting writers poll and are not served in order; threads of one process wait here instead.
+        self._turn = threading.Lock()
+
+    @classmethod
+    def open(cls, url_or_path: str | Path) -> AnnotationStore:
+        """Open a database, creating it or bringing its schema up to date first.
+
+        Args:
+            url_or_path: a SQLAlchemy URL, or the path of a SQLite file; its folder is made when missing.
+
+        Raises:
+            StoreError: the place cannot be opened, is no database, or was written by a newer version.
+        """
+        url = database_url(url_or_path)
+        migrate(url)
+        return cls(url)
+
+    def close(self) -> None:
+        """Give the database's connections back."""
+        self._engine.dispose()
+
+    def __enter__(self) -> AnnotationStore:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    # -- writing --------------------------------------------------------------------------------------------------
+
+    def record(self, sample: Sample, verdict: Verdict) -> None:
+        """Keep a verdict together with the sample it judges. Recording the same again changes nothing.
+
+        Samples and media are known by their content: of one that is stored already, the first description stays.
+
+        Raises:
+            StoreError: the verdict is about another sample, another verdict has the same id, a value cannot be
+                written as JSON, or the database failed. Nothing was written then.
+        """
+        if verdict.sample_id != sample.id:
+            raise StoreError(f"The verdict {verdict.id!r} is about {verdict.sample_id!r}, not about {sample.id!r}.")
+        document = _document(verdict)
+        created_at = canonical_time(verdict.created_at)
+        with self._writing("Recording the verdict") as connection:
+            known = connection.scalar(select(VerdictRow.document).where(VerdictRow.id == verdict.id))
+            if known is not None:
+                if verdict_from_document(json.loads(known)) == verdict:
+                    return
+                raise StoreError(f"The id {verdict.id!r} belongs to another verdict, and verdicts are never changed.")
+            said = verdict.assessment
+            connection.execute(
+                insert(VerdictRow).values(
+                    id=verdict.id,
+                    sample_key=_keep_sample(connection, sample, _now()),
+                    checkpoint_id=verdict.checkpoint_id,
+                    protocol_version=verdict.protocol_version,
+                    decision=verdict.decision.value,
+                    request_label=said.request.value if said else None,
+                    response_label=said.response.value if said else None,
+                    p_request=verdict.deliberated.request,
+                    p_response=verdict.deliberated.response,
+                    first_look_p_request=verdict.first_look.request,
+                    first_look_p_response=verdict.first_look.response,
+                    error=verdict.error,
+                    created_at=created_at,
+                    document=document,
+                )
+            )
+
+    def report(self, verdict_id: str, note: str, reporter: str) -> Report:
+        """Keep that a person calls a verdict wrong.
+
+        Each new note of the same person about the same verdict is a report of its own. A note that the person left
+        before, or pressing again without one, changes nothing and gives back the report that is there.
+
+        Raises:
+            StoreError: there is no such verdict, the reporter is not named, the note is longer than
+                `MAX_NOTE_CHARS`, or the database failed.
+        """
+        note = note.strip()
+        if len(note) > MAX_NOTE_CHARS:
+            raise StoreError(f"The note has {len(note):,} characters; at most {MAX_NOTE_CHARS:,} are accepted.")
+        if not reporter.strip():
+            raise StoreError("The report names no reporter; a name or an identifier is expected.")
+        report_id = _report_id(verdict_id, reporter, note)
+        with self._writing("Keeping the report") as connection:
+            keys = connection.execute(
+                select(VerdictRow.key, VerdictRow.sample_key).where(VerdictRow.id == verdict_id)
+            ).one_or_none()
+            if keys is None:
+                raise StoreError(
+                    f"There is no verdict {verdict_id[:80]!r} in the store; the id of a recorded one is expected."
+                )
+            same = ReportRow.id == report_id
+            if not note:
+                same = (ReportRow.verdict_key == keys.key) & (ReportRow.reporter == reporter)
+            known = connection.execute(_reports().where(same).limit(1)).one_or_none()
+            if known is not None:
+                return _report(known)
+            connection.execute(
+                insert(ReportRow).values(
+                    id=report_id,
+                    verdict_key=keys.key,
+                    sample_key=keys.sample_key,
+                    note=note,
+                    reporter=reporter,
+                    created_at=_now(),
+                )
+            )
+            return _report(connection.execute(_reports().where(ReportRow.id == report_id)).one())
+
+    # -- reading --------------------------------------------------------------------------------------------------
+
+    def verdict(self, verdict_id: str) -> Verdict:
+        """A recorded verdict, exactly as it was.
+
+        Raises:
+            StoreError: there is none of that id, or the database failed.
+        """
+        with self._reading("Reading the verdict") as connection:
+            document = connection.scalar(select(VerdictRow.document).where(VerdictRow.id == verdict_id))
+        if document is None:
+            raise StoreError(
+                f"There is no verdict {verdict_id[:80]!r} in the store; the id of a recorded one is expected."
+            )
+        return verdict_from_document(json.loads(document))
+
+    def sample(self, sample_id: str) -> Sample:
+        """A stored sample with its media in order.
+
+        Raises:
+            StoreError: there is none of that id, or the database failed.
+        """
+        with self._reading("Reading the sample") as connection:
+            row = connection.execute(
+                select(SampleRow.key, SampleRow.request, SampleRow.response).where(SampleRow.id == sample_id)
+            ).one_or_none()
+            if row is None:
+                raise StoreError(
+                    f"There is no sample {sample_id[:80]!r} in the store; the id of a stored one is expected."
+                )
+            media = connection.execute(
+                select(
+                    MediaRow.digest,
+                    MediaRow.media_type,
+                    MediaRow.modality,
+                    MediaRow.byte_size,
+                    MediaRow.width,
+                    MediaRow.height,
+                    MediaRow.duration_s,
+                    MediaRow.frame_count,
+                )
+                .join(SampleMediaRow, SampleMediaRow.media_key == MediaRow.key)
+                .where(SampleMediaRow.sample_key == row.key)
+                .order_by(SampleMediaRow.position)
+            ).all()
+        references = (MediaRef(**each._asdict() | {"modality": Modality(each.modality)}) for each in media)
+        return Sample(row.request, row.response, tuple(references))
+
+    def reports(self, limit: int = 50, offset: int = 0) -> list[Report]:
+        """Reports, newest first: at most `limit` of them, after the first `offset`.
+
+        Raises:
+            StoreError: `limit` is not in 1 to `MAX_PAGE` or `offset` is negative, or the database failed.
+        """
+        if not (1 <= limit <= MAX_PAGE and 0 <= offset <= sys.maxsize):
+            raise StoreError(
+                f"A page of {limit} reports from {offset} on cannot be read; 1 to {MAX_PAGE} from 0 on are."
+            )
+        with self._reading("Reading the reports") as connection:
+            return [_report(row) for row in connection.execute(_reports().limit(limit).offset(offset))]
+
+    def counts(self) -> Counts:
+        """How many samples, media, verdicts and reports there are, at one moment.
+
+        Raises:
+            StoreError: the database failed.
+        """
+        tables = (SampleRow, MediaRow, VerdictRow, ReportRow)
+        with self._reading("Counting") as connection:
+            return Counts(
+                *connection.execute(
+                    select(*(select(func.count()).select_from(each).scalar_subquery() for each in tables))
+                ).one()
+            )
+
+    # -- transactions ---------------------------------------------------------------------------------------------
+
+    @contextmanager
+    def _writing(self, doing: str) -> Iterator[Connection]:
+        if not self._turn.acquire(timeout=BUSY_SECONDS):
+            raise StoreError(f"{doing} failed: other writes took more than {BUSY_SECONDS:.0f} seconds; try again.")
+        try:
+            with explained(doing), self._writer.begin() as connection:
+                yield connection
+        finally:
+            self._turn.release()
+
+    @contextmanager
+    def _reading(self, doing: str) -> Iterator[Connection]:
+        with explained(doing), self._engine.begin() as connection:
+            yield connection
+
+
+def _now() -> str:
+    return utc_text(datetime.now(UTC))
+
+
+def _document(verdict: Verdict) -> str:
+    """The JSON text of a verdict. Not escaped to ASCII: reading that back would join two lone surrogates into one."""
+    try:
+        return json.dumps(verdict_to_document(verdict), ensure_ascii=False, allow_nan=False, separators=(",", ":"))
+    except (TypeError, ValueError) as error:
+        raise StoreError(f"The verdict {verdict.id!r} cannot be written as JSON: {error}.") from None
+
+
+def _report_id(verdict_id: str, reporter: str, note: str) -> str:
+    content = json.dumps([verdict_id, reporter, note], ensure_ascii=False, separators=(",", ":"))
+    return "r1-" + hashlib.sha256(content.encode("utf-8", "surrogatepass")).hexdigest()
+
+
+def _report(row: Row[str, str, str, str, str, str]) -> Report:
+    """A row of `_reports` as the value that is handed out."""
+    return Report(*row)
+
+
+def _reports() -> Select[str, str, str, str, str, str]:
+    """The columns of `Report` in its order, newest first."""
+    return (
+        select(ReportRow.id, VerdictRow.id, SampleRow.id, ReportRow.note, ReportRow.reporter, ReportRow.created_at)
+        .join(VerdictRow, VerdictRow.key == ReportRow.verdict_key)
+        .join(SampleRow, SampleRow.key == ReportRow.sample_key)
+        .order_by(ReportRow.key.desc())
+    )
+
+
+def _keep_sample(connection: Connection, sample: Sample, now: str) -> int:
+    """The key of a sample, which is written with its media when it is new."""
+    known = connection.scalar(select(SampleRow.key).where(SampleRow.id == sample.id))
+    if known is not None:
+        return known
+    values = {"request": sample.request, "response": sample.response, "modality": sample.modality.value}
+    key = _insert(connection, SampleRow, id=sample.id, created_at=now, **values)
+    for position, ref in enumerate(sample.media):
+        media_key = _keep_media(connection, ref, now)
+        connection.execute(insert(SampleMediaRow).values(sample_key=key, position=position, media_key=media_key))
+    return key
+
+
+def _keep_media(connection: Connection, ref: MediaRef, now: str) -> int:
+    """The key of a media file, which is written when it is new."""
+    known = connection.scalar(select(MediaRow.key).where(MediaRow.digest == ref.digest))
+    if known is not None:
+        return known
+    return _insert(connection, MediaRow, created_at=now, **asdict(ref))
+
+
+def _insert(connection: Connection, table: type[Base], **values: object) -> int:
+    """Write one row and give its key."""
+    written = connection.execute(insert(table).values(**values)).inserted_primary_key
+    if written is None:
+        raise StoreError("The database did not say which key a new row has.")
+    return int(written[0])

@@ -1,0 +1,1 @@
+"""The guard itself: values, protocol, media, engines. Imports neither gradio, sqlalchemy nor trl."""
