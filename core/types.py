@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import math
 import unicodedata
 from dataclasses import asdict, dataclass, field
 from enum import StrEnum
@@ -168,7 +169,9 @@ class WindowScore:
     end: float
     p_harmful: float | None
     what: str = "video"
-    """video, request, response, media, or, for deceiving characters, "as written" and "as read"."""
+    """video, media, text, request, response, or, for deceiving characters, "as written" and "as read"."""
+    deliberated: bool = False
+    """Whether the reasoning is about this part alone."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -252,6 +255,16 @@ class Preprocessing:
     image_min_pixels: int
     image_max_pixels: int
 
+    def __post_init__(self) -> None:
+        counts = (
+            self.max_frames, self.frame_min_pixels, self.frame_max_pixels, self.image_min_pixels, self.image_max_pixels
+        )  # fmt: skip
+        in_order = self.frame_min_pixels <= self.frame_max_pixels and self.image_min_pixels <= self.image_max_pixels
+        if not (0 < self.fps < math.inf and all(isinstance(n, int) and n >= 1 for n in counts) and in_order):
+            raise ValueError(
+                f"preprocessing {self.name!r} needs a positive fps, whole positive numbers, and least pixels <= most"
+            )
+
 
 @dataclass(frozen=True, slots=True)
 class Calibration:
@@ -259,6 +272,12 @@ class Calibration:
 
     temperature: float = 1.0
     bias: float = 0.0
+
+    def __post_init__(self) -> None:
+        if not (0 < self.temperature < math.inf and -math.inf < self.bias < math.inf):
+            raise ValueError(
+                f"calibration temperature={self.temperature} must be positive and bias={self.bias} a finite number"
+            )
 
 
 @dataclass(frozen=True, slots=True)

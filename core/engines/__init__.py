@@ -1,0 +1,1 @@
+"""The ways to run a guard: in this process, or at an OpenAI-compatible server."""

@@ -1,0 +1,95 @@
+"""What tests share: a data root of their own, and tiny random checkpoints, built once a session."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterator
+from functools import cache
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
+
+from tests import tiny
+
+if TYPE_CHECKING:
+    from core.engines.transformers_engine import TransformersEngine
+    from core.guard import Guard
+
+ARCHITECTURES = ("qwen3_vl", "qwen2_5_vl", "llama")
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _settled_surroundings(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """Nothing that is set outside reaches the tests, and nothing that they write leaves them."""
+    with pytest.MonkeyPatch.context() as patch:
+        for name in [each for each in os.environ if each.startswith("GUARDROOM_")]:
+            patch.delenv(name)
+        patch.setenv("GUARDROOM_DATA", str(tmp_path_factory.mktemp("data")))
+        patch.setenv("HF_HUB_OFFLINE", "1")
+        yield
+
+
+@pytest.fixture(autouse=True)
+def data_root(monkeypatch: pytest.MonkeyPatch, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """An empty data root for every test."""
+    root = tmp_path_factory.mktemp("data")
+    monkeypatch.setenv("GUARDROOM_DATA", str(root))
+    return root
+
+
+@pytest.fixture(scope="session")
+def tiny_folder(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Path]:
+    """The folder of a tiny random checkpoint of one architecture. Copy it before changing anything in it."""
+
+    @cache
+    def folder(model_type: str) -> Path:
+        import torch
+
+        torch.set_num_threads(1)
+        return tiny.build(tmp_path_factory.mktemp("tiny") / model_type, model_type)
+
+    return folder
+
+
+@pytest.fixture(scope="session")
+def tiny_engine(tiny_folder: Callable[[str], Path]) -> Callable[[str], TransformersEngine]:
+    """A tiny random checkpoint loaded from disk as any other; its protocol is guardroom-v1."""
+
+    @cache
+    def engine(model_type: str) -> TransformersEngine:
+        from core.checkpoint import open_checkpoint
+        from core.engines.transformers_engine import TransformersEngine
+
+        folder = tiny_folder(model_type)
+        return TransformersEngine(open_checkpoint(folder, str(folder), "guardroom-v1"), device="cpu")
+
+    return engine
+
+
+@pytest.fixture(scope="session")
+def shipped_guard() -> Guard:
+    """The built-in guard on this machine's CPU; media come from nowhere."""
+    from core.checkpoint import BUILTIN_FOLDER, open_checkpoint
+
+    if not list(BUILTIN_FOLDER.glob("*.safetensors")):
+        pytest.skip(f"{BUILTIN_FOLDER} has no weights; train them with: python -m train_jobs.builtin_guard")
+    import torch
+
+    from core.engines.transformers_engine import TransformersEngine
+    from core.guard import Calibrations, Guard
+    from core.types import MediaRef
+    from core.vision import DecodedMedia
+
+    def decode(ref: MediaRef) -> DecodedMedia:
+        raise AssertionError(f"no test hands media to this guard, and yet {ref} is asked for")
+
+    torch.set_num_threads(1)
+    folder = open_checkpoint(BUILTIN_FOLDER, "builtin")
+    return Guard(
+        TransformersEngine(folder, device="cpu"),
+        folder.protocol,
+        Calibrations(folder.first_look, folder.deliberated),
+        decode,
+        window_tokens=folder.window_tokens,
+    )
