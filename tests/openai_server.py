@@ -1,0 +1,442 @@
+"""A small chat completions server on loopback, over a real model: what the URL engine is tested against.
+
+It builds prompts as servers do, by rendering the chat template and reading control strings anywhere in the result, so
+that a text which is not escaped does its harm. Switches make it refuse, break off, or lack what some servers lack.
+"""
+
+from __future__ import annotations
+
+import base64
+import io
+import json
+import socket
+import threading
+from collections.abc import Callable, Generator, Iterator, Sequence
+from contextlib import closing, contextmanager
+from dataclasses import dataclass, field
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from typing import Any
+
+import numpy as np
+import torch
+from PIL import Image
+from tokenizers.decoders import DecodeStream
+from transformers import LogitsProcessor
+from transformers.generation.streamers import BaseStreamer
+
+from core.encode import stack_pixels
+from core.engines.transformers_engine import TransformersEngine
+from core.vision import DecodedMedia
+
+MODEL = "tiny-guard"
+MAX_BODY = 64 * 1024**2
+
+
+@dataclass
+class Switches:
+    """How the server behaves; may be changed while it runs."""
+
+    key: str | None = None
+    status: int | None = None
+    """Answer every request with this status."""
+    chat_status: int | None = None
+    """The same, for chat completions only."""
+    not_json: bool = False
+    models: tuple[str, ...] = (MODEL,)
+    max_model_len: int | None = 4096
+    logprobs: bool = True
+    refuses_logprobs: bool = False
+    continues: bool = True
+    ignores_prefix: bool = False
+    """Accept the beginning of an answer and start a new one."""
+    tokenizes: bool = True
+    reasoning: str | None = None
+    """Send the reasoning apart, in a field of this name."""
+    script: bool = True
+    """Make the model keep to the answer's form; the labels and their probabilities stay its own choice."""
+    drop_after: int | None = None
+    """Break the connection after so many tokens."""
+    fail_after: int | None = None
+    """Send an error event after so many tokens."""
+    slow_s: float = 0.0
+    """Wait before each token."""
+    endless: bool = False
+    """Take no notice of max_tokens."""
+
+
+@dataclass
+class Seen:
+    """What the server has noticed."""
+
+    requests: list[dict[str, Any]] = field(default_factory=list)
+    authorizations: list[str | None] = field(default_factory=list)
+    prompts: list[list[int]] = field(default_factory=list)
+    """Token ids of every prompt, pictures unexpanded."""
+    pictures: list[tuple[int, int]] = field(default_factory=list)
+    """Width and height of every picture."""
+    tokens: int = 0
+    aborted: int = 0
+    """Answers during which the caller hung up."""
+    busiest: int = 0
+    """Most requests in flight at once."""
+
+
+def end_ids(engine: TransformersEngine) -> list[int]:
+    """The tokens that end an answer."""
+    ids: list[int] = engine.model.generation_config.eos_token_id
+    return ids
+
+
+class Script(LogitsProcessor):
+    """Raises the logits of what the answer's form asks for next. The two label words are raised alike."""
+
+    def __init__(self, engine: TransformersEngine, prefix: str, has_response: bool) -> None:
+        encoder, protocol = engine.encoder, engine.encoder.protocol
+        labels = (encoder.plain_ids(f" {protocol.harmful}"), encoder.plain_ids(f" {protocol.unharmful}"))
+        response: Any = labels if has_response else encoder.plain_ids(f" {protocol.absent}")
+        between = encoder.plain_ids(f"\n{protocol.response_key}")
+        end = [*encoder.plain_ids(f"\n{protocol.result_close}"), end_ids(engine)[0]]
+        rest: list[Any] = [labels, *between, response, *end]
+        if prefix.endswith(protocol.response_key):
+            rest = [response, *end]
+        elif not prefix.endswith(protocol.request_key):
+            number = prefix.count("\n") or 1
+            opening = "" if prefix else f"{protocol.think_open}\n"
+            steps = f"{opening}{number}. the user asks for bread\n{number + 1}. Judge the request\n"
+            closing = f"{protocol.think_close}\n{protocol.result_open}\n{protocol.answers_header}{protocol.request_key}"
+            rest = [*encoder.template_ids(steps + closing), *rest]
+        self._next: list[Any] = []
+        for each in rest:
+            self._next += each if isinstance(each, list) else [each]
+        self._choice: tuple[list[int], list[int]] | None = None
+
+    def __call__(self, input_ids: torch.LongTensor, scores: torch.FloatTensor) -> torch.FloatTensor:
+        if self._choice is not None:
+            chosen = next(word for word in self._choice if word[0] == int(input_ids[0, -1]))
+            self._next = chosen[1:] + self._next
+            self._choice = None
+        if not self._next:
+            return scores
+        wanted = self._next.pop(0)
+        raised: Any = scores.clone()
+        if isinstance(wanted, tuple):
+            self._choice = wanted
+            raised[0, [word[0] for word in wanted]] += 100.0
+        else:
+            raised[0, wanted] += 1000.0
+        return raised  # type: ignore[no-any-return]
+
+
+class Tap(LogitsProcessor, BaseStreamer):
+    """Hands on every token with its most probable alternatives."""
+
+    def __init__(self, engine: TransformersEngine, tell: Callable[[str, dict[str, Any]], None]) -> None:
+        self._engine = engine
+        self._tell = tell
+        self._decode = DecodeStream(skip_special_tokens=False)
+        self._top: list[dict[str, Any]] = []
+        self._logprobs = torch.empty(0)
+        self._prompt_seen = False
+        self.ended = False
+
+    def __call__(self, input_ids: torch.LongTensor, scores: torch.FloatTensor) -> torch.FloatTensor:
+        self._logprobs = torch.log_softmax(scores[0].float(), -1)
+        values, ids = self._logprobs.topk(20)
+        self._top = [
+            {"token": self._engine.tokenizer.decode([at]), "logprob": max(value, -9999.0)}
+            for at, value in zip(ids.tolist(), values.tolist(), strict=True)
+        ]
+        return scores
+
+    def put(self, value: torch.Tensor) -> None:
+        if not self._prompt_seen:
+            self._prompt_seen = True
+            return
+        token = int(value.reshape(-1)[0])
+        if token in end_ids(self._engine):
+            self.ended = True
+            return
+        text = self._engine.tokenizer.decode([token])
+        entry = {"token": text, "logprob": float(self._logprobs[token]), "top_logprobs": self._top}
+        self._tell(self._decode.step(self._engine.tokenizer.backend_tokenizer, token) or "", entry)
+
+    def end(self) -> None:
+        pass
+
+
+class HungUp(Exception):
+    """The caller is gone, or is to be dropped."""
+
+
+class _Handler(BaseHTTPRequestHandler):
+    protocol_version = "HTTP/1.1"
+    timeout = 30
+    server: Server
+
+    def log_message(self, format: str, *args: Any) -> None:
+        pass
+
+    def do_GET(self) -> None:
+        if not self._is_fine():
+            return
+        switches = self.server.switches
+        if self.path == "/v1/models":
+            more = {"max_model_len": switches.max_model_len} if switches.max_model_len else {}
+            self._send(200, {"object": "list", "data": [{"id": name, **more} for name in switches.models]})
+        else:
+            self._send(404, {"detail": "Not Found"})
+
+    def do_POST(self) -> None:
+        length = int(self.headers.get("Content-Length", 0))
+        if length > MAX_BODY:
+            return self._send(413, {"detail": "too long"})
+        body = json.loads(self.rfile.read(length))
+        if not self._is_fine():
+            return None
+        switches, seen = self.server.switches, self.server.seen
+        if self.path == "/tokenize" and switches.tokenizes:
+            ids, _ = self.server.prompt(body)
+            return self._send(200, {"count": len(ids), "max_model_len": switches.max_model_len, "tokens": ids})
+        if self.path != "/v1/chat/completions":
+            return self._send(404, {"detail": "Not Found"})
+        if switches.chat_status is not None:
+            return self._send(switches.chat_status, {"error": {"message": f"no, {self.headers.get('Authorization')}"}})
+        if body.get("continue_final_message") and not switches.continues:
+            return self._send(400, {"object": "error", "message": "continue_final_message is not known here"})
+        if body.get("logprobs") and switches.refuses_logprobs:
+            return self._send(400, {"error": {"message": "logprobs are not known here"}})
+        seen.requests.append(body)
+        seen.authorizations.append(self.headers.get("Authorization"))
+        try:
+            self.server.answer(body, self._stream if body.get("stream") else self._collect)
+        except (HungUp, ConnectionError):
+            seen.aborted += 1
+            self.close_connection = True
+            self.connection.shutdown(socket.SHUT_RDWR)
+        return None
+
+    def _is_fine(self) -> bool:
+        switches = self.server.switches
+        if switches.key is not None and self.headers.get("Authorization") != f"Bearer {switches.key}":
+            self._send(401, {"error": "Unauthorized"})
+        elif switches.status is not None:
+            self._send(switches.status, {"error": {"message": "the engine is dead"}})
+        elif switches.not_json:
+            self._send_bytes(200, b"<html>hello</html>")
+        else:
+            return True
+        return False
+
+    def _send(self, status: int, value: Any) -> None:
+        self._send_bytes(status, json.dumps(value).encode())
+
+    def _send_bytes(self, status: int, data: bytes) -> None:
+        self.send_response(status)
+        self.send_header("Content-Length", str(len(data)))
+        self.send_header("Connection", "close")
+        self.end_headers()
+        self.wfile.write(data)
+
+    def _collect(self, chunks: Iterator[dict[str, Any]]) -> None:
+        text, entries, last = "", [], {}
+        for chunk in chunks:
+            last = chunk
+            for choice in chunk["choices"]:
+                text += choice["delta"].get("content", "")
+                entries += (choice["logprobs"] or {}).get("content", [])
+        logprobs = {"content": entries} if entries else None
+        choice = {"index": 0, "message": {"role": "assistant", "content": text}, "logprobs": logprobs}
+        self._send(200, {"object": "chat.completion", "choices": [choice], "usage": last["usage"]})
+
+    def _stream(self, chunks: Iterator[dict[str, Any]]) -> None:
+        self.send_response(200)
+        self.send_header("Content-Type", "text/event-stream")
+        self.send_header("Transfer-Encoding", "chunked")
+        self.send_header("Connection", "close")
+        self.end_headers()
+        for chunk in chunks:
+            # Unescaped, as vLLM writes it: line separators of Unicode stand inside the value.
+            self._chunk(f"data: {json.dumps(chunk, ensure_ascii=False)}\n\n".encode())
+        self._chunk(b": a comment\r\n\r\ndata: [DONE]\n\n")
+        self._chunk(b"")
+
+    def _chunk(self, data: bytes) -> None:
+        self.wfile.write(f"{len(data):x}\r\n".encode() + data + b"\r\n")
+        self.wfile.flush()
+
+
+class Server(ThreadingHTTPServer):
+    """Serves one engine's model; requests are taken at once and computed one after the other."""
+
+    daemon_threads = False
+    block_on_close = True
+
+    def __init__(self, engine: TransformersEngine, switches: Switches) -> None:
+        super().__init__(("127.0.0.1", 0), _Handler)
+        self.engine = engine
+        self.switches = switches
+        self.seen = Seen()
+        self.closing = threading.Event()
+        self._model_lock = threading.Lock()
+        self._counting = threading.Lock()
+        self._in_flight = 0
+
+    @property
+    def url(self) -> str:
+        return f"http://127.0.0.1:{self.server_address[1]}/v1"
+
+    def prompt(self, body: dict[str, Any]) -> tuple[list[int], list[DecodedMedia]]:
+        """Ids of the rendered messages, control strings read wherever they stand, and the pictures."""
+        media = []
+        conversation = []
+        for message in body["messages"]:
+            content = message["content"]
+            if not isinstance(content, str):
+                parts = []
+                for part in content:
+                    if part["type"] == "image_url":
+                        data = base64.b64decode(part["image_url"]["url"].split(",", 1)[1])
+                        pixels = np.asarray(Image.open(io.BytesIO(data)).convert("RGB"))
+                        media.append(DecodedMedia(pixels[None]))
+                        parts.append({"type": "image"})
+                    else:
+                        parts.append(part)
+                content = parts
+            conversation.append({"role": message["role"], "content": content})
+        going_on = bool(body.get("continue_final_message")) and not self.switches.ignores_prefix
+        text = self.engine.tokenizer.apply_chat_template(
+            conversation,
+            tokenize=False,
+            add_generation_prompt=not going_on,
+            continue_final_message=going_on,
+        )
+        return self.engine.tokenizer.encode(text, add_special_tokens=False), media
+
+    def _inputs(self, ids: list[int], media: Sequence[DecodedMedia]) -> dict[str, torch.Tensor]:
+        """What the model reads, its placeholders expanded."""
+        encoder = self.engine.encoder
+        if encoder.vision is None or not media:
+            return {"input_ids": torch.tensor([ids]), "attention_mask": torch.ones(1, len(ids), dtype=torch.long)}
+        patches = [encoder.patches(medium) for medium in media]
+        pixels, grids = stack_pixels(patches)
+        pad, merged = encoder.controls["<|image_pad|>"], encoder.vision.merge_size**2
+        waiting = iter(grids.prod(1) // merged)
+        long = torch.tensor([[at for each in ids for at in ([each] * (next(waiting) if each == pad else 1))]])
+        return {
+            "input_ids": long,
+            "attention_mask": torch.ones_like(long),
+            "mm_token_type_ids": (long == pad).int(),
+            "pixel_values": torch.from_numpy(pixels),
+            "image_grid_thw": torch.from_numpy(grids),
+        }
+
+    def answer(self, body: dict[str, Any], write: Callable[[Iterator[dict[str, Any]]], None]) -> None:
+        """Generate, and hand the chunks to `write` as they come."""
+        with self._counting:
+            self._in_flight += 1
+            self.seen.busiest = max(self.seen.busiest, self._in_flight)
+        try:
+            with self._model_lock, closing(self._chunks(body)) as chunks:
+                write(chunks)
+        finally:
+            with self._counting:
+                self._in_flight -= 1
+
+    def _chunks(self, body: dict[str, Any]) -> Generator[dict[str, Any], None, None]:
+        ids, media = self.prompt(body)
+        self.seen.prompts.append(ids)
+        self.seen.pictures += [(medium.frames.shape[2], medium.frames.shape[1]) for medium in media]
+        with closing(self._deltas(body, ids, media)) as deltas:
+            for number, (delta, entries) in enumerate(deltas):
+                if number == self.switches.drop_after:
+                    raise HungUp
+                if number == self.switches.fail_after:
+                    yield {"error": {"message": "the model ran out of memory", "code": 500}, "choices": []}
+                    return
+                finish = delta.pop("finish", None)
+                logprobs = {"content": entries} if entries and body.get("logprobs") and self.switches.logprobs else None
+                choice = {"index": 0, "delta": delta, "logprobs": logprobs, "finish_reason": finish}
+                yield {"object": "chat.completion.chunk", "choices": [choice]}
+        yield {"object": "chat.completion.chunk", "choices": [], "usage": {"completion_tokens": self._written}}
+
+    def _deltas(
+        self, body: dict[str, Any], ids: list[int], media: Sequence[DecodedMedia]
+    ) -> Generator[tuple[dict[str, Any], list[dict[str, Any]]], None, None]:
+        """Every token's delta. The model runs in a thread that waits until its token is taken."""
+        protocol = self.engine.encoder.protocol
+        last = body["messages"][-1]
+        prefix = last["content"] if last["role"] == "assistant" and not self.switches.ignores_prefix else ""
+        user = json.dumps(body["messages"][1]["content"])
+        absent = json.dumps(f"{protocol.response_header}{protocol.no_response}{protocol.response_footer}")[1:-1]
+        queue: list[tuple[str, dict[str, Any]]] = []
+        failures: list[Exception] = []
+        gone = threading.Event()
+        ready, taken = threading.Semaphore(0), threading.Semaphore(0)
+
+        def tell(text: str, entry: dict[str, Any]) -> None:
+            self.closing.wait(self.switches.slow_s)
+            if gone.is_set() or self.closing.is_set():
+                raise HungUp
+            self.seen.tokens += 1
+            queue.append((text, entry))
+            ready.release()
+            taken.acquire()
+
+        tap = Tap(self.engine, tell)
+        steps: list[Any] = [tap]
+        if self.switches.script:
+            steps.insert(0, Script(self.engine, prefix, absent not in user))
+        inputs = self._inputs(ids, media)
+        most = 256 if self.switches.endless else int(body["max_tokens"])
+
+        def run() -> None:
+            try:
+                self.engine.model.generate(
+                    **inputs,
+                    max_new_tokens=most,
+                    do_sample=False,
+                    logits_processor=steps,
+                    streamer=tap,
+                )
+            except Exception as failure:
+                failures.append(failure)
+            finally:
+                ready.release()
+
+        self._written = 0
+        writer = threading.Thread(target=run, name="test-server-model")
+        writer.start()
+        thinking = self.switches.reasoning is not None
+        try:
+            while ready.acquire() and queue:
+                text, entry = queue.pop()
+                taken.release()
+                self._written += 1
+                if not thinking or self.switches.reasoning is None:
+                    yield {"content": text}, [entry]
+                elif entry["token"] == protocol.think_close:
+                    thinking = False  # the tags themselves are swallowed, log probabilities and all
+                elif entry["token"] != protocol.think_open:
+                    yield {self.switches.reasoning: text}, [entry]
+            if failures:
+                raise failures[0]
+            yield {"content": "", "finish": "stop" if tap.ended else "length"}, []
+        finally:
+            gone.set()
+            taken.release()
+            writer.join()
+
+
+@contextmanager
+def serving(engine: TransformersEngine, **switches: Any) -> Iterator[Server]:
+    """A server for the length of a with block; no thread of it is left afterwards."""
+    server = Server(engine, Switches(**switches))
+    thread = threading.Thread(target=server.serve_forever, args=(0.02,), name="test-server")
+    thread.start()
+    try:
+        yield server
+    finally:
+        server.closing.set()
+        server.shutdown()
+        server.server_close()
+        thread.join()
