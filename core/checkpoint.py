@@ -70,16 +70,11 @@ def open_checkpoint(folder: Path, source: str, protocol_name: str | None = None)
         CheckpointError: the folder is missing, incomplete, of an unknown architecture, or holds pickled weights or
             code of its own.
     """
-    config = _read_config(folder)
-    _refuse_unsafe(folder, config)
+    config = check_architecture(folder)
     _check_shards(folder)
     if not (folder / "tokenizer.json").is_file():
         raise CheckpointError(f"{folder} is incomplete: it has no tokenizer.json.")
-    model_type = str(config.get("model_type"))
-    if model_type not in ARCHITECTURES:
-        raise CheckpointError(
-            f"{folder} is a {model_type!r} model; supported are {', '.join(sorted(ARCHITECTURES))} checkpoints."
-        )
+    model_type = str(config["model_type"])
     said = _read_json(folder / GUARD_FILE) if (folder / GUARD_FILE).exists() else {}
     if said and said.get("format") != GUARD_FORMAT:
         raise CheckpointError(
@@ -123,6 +118,23 @@ def open_checkpoint(folder: Path, source: str, protocol_name: str | None = None)
         raise CheckpointError(
             f"{folder / GUARD_FILE} or config.json holds a value that cannot be used ({error})."
         ) from None
+
+
+def check_architecture(folder: Path) -> Mapping[str, Any]:
+    """The configuration of a folder that may still lack its weights: what can be refused before gigabytes are fetched.
+
+    Raises:
+        CheckpointError: there is no configuration, it is of an unknown architecture, or the folder brings code or
+            pickled weights.
+    """
+    config = _read_config(folder)
+    _refuse_unsafe(folder, config)
+    model_type = str(config.get("model_type"))
+    if model_type not in ARCHITECTURES:
+        raise CheckpointError(
+            f"{folder} is a {model_type!r} model; supported are {', '.join(sorted(ARCHITECTURES))} checkpoints."
+        )
+    return config
 
 
 def fingerprint(folder: Path) -> str:

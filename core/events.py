@@ -37,6 +37,7 @@ class ReasoningGrew:
 
     text: str
     token_count: int
+    """Pieces so far; a piece is a token, but for letters that take several."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from core.checkpoint import DOWNLOAD_PATTERNS, CheckpointFolder, local_folder, open_checkpoint
+from core.checkpoint import DOWNLOAD_PATTERNS, CheckpointFolder, check_architecture, local_folder, open_checkpoint
 from core.engines.base import Decoding, Engine, Prompt
 from core.errors import CheckpointError
 from core.guard import Calibrations, Guard
@@ -100,6 +100,7 @@ def _download(source: str, tell: Tell) -> Path:
 
     tell(0.05, f"Fetching {source}")
     try:
+        check_architecture(Path(snapshot_download(source, allow_patterns="*.json")))
         return Path(snapshot_download(source, allow_patterns=list(DOWNLOAD_PATTERNS), tqdm_class=Progress))
     except RepositoryNotFoundError:
         raise CheckpointError(f"The Hub has no checkpoint {source!r}, or it is private and no token is set.") from None
