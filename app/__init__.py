@@ -1,0 +1,1 @@
+"""The page and the named API: the only part of Guardroom that knows Gradio."""

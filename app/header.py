@@ -1,0 +1,140 @@
+"""The header: the product's name, what is live, the owner's checkpoint picker, and the light and dark switch."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import gradio as gr
+
+from app import present
+from app.moderate_tab import ModerateTab
+from app.progress import Progress
+from app.services import Services
+from core.errors import GuardroomError
+from core.settings import BUILTIN
+from core.types import Thresholds
+
+LOOK_EVERY_S = 2.0
+"""How often the page asks what is live."""
+
+
+def build(services: Services) -> tuple[gr.HTML, gr.State]:
+    """Lay the header out. Returns the status line and the id of the checkpoint that the page last saw."""
+    with gr.Row(elem_id="gr-header"):
+        gr.HTML(present.BRAND, js_on_load=None, apply_default_css=False, elem_id="gr-brand", min_width=120)
+        status = gr.HTML(
+            present.status_line(services.guard.status),
+            js_on_load=None,
+            apply_default_css=False,
+            elem_id="gr-live",
+            min_width=120,
+        )
+        change = gr.Button("Checkpoint", size="sm", elem_id="gr-change", scale=0, min_width=110)
+        gr.HTML(present.THEME_TOGGLE, js_on_load=None, apply_default_css=False, elem_id="gr-toggle", min_width=40)
+    with gr.Group(visible=False, elem_id="gr-picker") as picker:
+        with gr.Row():
+            source = gr.Dropdown(
+                [("Built-in", BUILTIN)],
+                value=BUILTIN,
+                allow_custom_value=True,
+                label="Checkpoint",
+                info="The built-in guard, a local folder, or a Hub id such as owner/name.",
+                elem_id="gr-source",
+                scale=3,
+            )
+            token = gr.Textbox(
+                label="Owner's token",
+                info="Asked for because others can reach this app.",
+                type="password",
+                visible=False,
+                elem_id="gr-token",
+                scale=2,
+            )
+        with gr.Row():
+            load = gr.Button("Load", variant="primary", size="sm", elem_id="gr-load", scale=0, min_width=110)
+            told = gr.HTML("", js_on_load=None, apply_default_css=False, elem_id="gr-told")
+    opened = gr.State(False)
+    seen = gr.State(None)
+
+    def toggle(is_open: bool, http: gr.Request) -> tuple[bool, Any, Any, Any]:
+        return (
+            not is_open,
+            gr.Group(visible=not is_open),
+            gr.Button("Checkpoint" if is_open else "Close"),
+            gr.Textbox(visible=services.gate.needs_token(http.headers)),
+        )
+
+    change.click(
+        toggle, opened, [opened, picker, change, token], show_progress="hidden", api_visibility="private", queue=False
+    )
+
+    def loading(named: str | None, owner_token: str | None, http: gr.Request) -> Iterator[tuple[str, str, Any]]:
+        yield from _loading(services, (named or "").strip(), owner_token, http)
+
+    load.click(
+        loading,
+        [source, token],
+        [told, status, load],
+        show_progress="hidden",
+        api_visibility="private",
+        concurrency_limit=4,
+        concurrency_id="load",
+    )
+    return status, seen
+
+
+def _loading(services: Services, named: str, token: str | None, http: gr.Request) -> Iterator[tuple[str, str, Any]]:
+    def shown(text: str, *, done: bool) -> tuple[str, str, Any]:
+        return text, present.status_line(services.guard.status), gr.Button(interactive=done)
+
+    if not named:
+        yield shown(present.message("Name a checkpoint: built-in, a local folder, or a Hub id.", "bad"), done=True)
+        return
+    before = services.guard.status.info
+    try:
+        services.gate.check(token, http.headers)
+        for progress in services.guard.load(named):
+            yield shown(present.load_progress(progress), done=False)
+    except GuardroomError as error:
+        still = f" {before.id} is still live." if before else ""
+        yield shown(present.message(f"{error}{still}", "bad"), done=True)
+        return
+    info = services.guard.status.info
+    yield shown(present.message(f"{info.id if info else named} is live.", "good"), done=True)
+
+
+@dataclass(frozen=True, slots=True)
+class _Seen:
+    """What the page last knew of the guard."""
+
+    key: str
+    thresholds: Thresholds
+
+
+def keep_current(services: Services, status: gr.HTML, seen: gr.State, tab: ModerateTab) -> None:
+    """Let the page follow what is live: the header's line, the thresholds, and a card that still waits for work."""
+
+    def look(last: _Seen | None, shown: Any, review: float, block: float) -> dict[Any, Any]:
+        now = services.guard.status
+        at = services.thresholds()
+        current = _Seen(f"{now.state} {now.info.id if now.info else now.message}", at)
+        if current == last:
+            return {seen: gr.skip()}
+        changed: dict[Any, Any] = {seen: current, status: present.status_line(now)}
+        untouched = last is None or (review, block) == (last.thresholds.review, last.thresholds.block)
+        if now.info is not None and untouched:
+            changed |= {tab.review: at.review, tab.block: at.block}
+        if shown is None:
+            changed[tab.card] = present.card(Progress(thresholds=at), now)
+        return changed
+
+    gr.Timer(LOOK_EVERY_S).tick(
+        look,
+        [seen, tab.shown, tab.review, tab.block],
+        [seen, status, tab.review, tab.block, tab.card],
+        show_progress="hidden",
+        api_visibility="private",
+        queue=False,
+    )

@@ -1,0 +1,69 @@
+// The few things that happen in the browser alone: seeking, copying, light and dark. One listener serves every card.
+(() => {
+  const KEY = "guardroom_theme";
+  const dark = window.matchMedia("(prefers-color-scheme: dark)");
+
+  const apply = () => {
+    const chosen = localStorage.getItem(KEY);
+    document.body.classList.toggle("dark", chosen ? chosen === "dark" : dark.matches);
+  };
+  apply();
+  dark.addEventListener("change", () => queueMicrotask(apply));
+
+  // Gradio's box has a visible title, but its text field has no name of its own for a screen reader.
+  const name = () => {
+    const field = document.querySelector("#gr-box textarea:not([aria-label])");
+    if (field) field.setAttribute("aria-label", "What the user asks");
+  };
+  new MutationObserver(name).observe(document.body, { childList: true, subtree: true });
+
+  const copied = async (button) => {
+    const text = button.dataset.copy;
+    try {
+      await navigator.clipboard.writeText(text);
+    } catch {
+      // Without a secure context there is no clipboard API.
+      const area = document.createElement("textarea");
+      area.value = text;
+      document.body.append(area);
+      area.select();
+      document.execCommand("copy");
+      area.remove();
+    }
+    const before = button.textContent;
+    button.textContent = "Copied";
+    setTimeout(() => { button.textContent = before; }, 1600);
+  };
+
+  const show = (element, block) => {
+    const calm = window.matchMedia("(prefers-reduced-motion: reduce)").matches;
+    element.scrollIntoView({ block, behavior: calm ? "auto" : "smooth" });
+  };
+
+  const seek = (seconds) => {
+    const video = document.querySelector("#gr-preview video");
+    if (!video) return;
+    video.pause();
+    video.currentTime = seconds;
+    const box = video.getBoundingClientRect();
+    if (box.bottom < 0 || box.top > window.innerHeight) show(video, "center");
+  };
+
+  // On a narrow screen the verdict lies below the examples: go there when the work begins.
+  const showCard = () => {
+    const card = document.querySelector("#gr-card");
+    if (card && window.innerWidth <= 820) show(card, "start");
+  };
+
+  document.addEventListener("click", (event) => {
+    if (event.target.closest("#gr-go")) showCard();
+    const seeker = event.target.closest("[data-seek]");
+    if (seeker) return seek(Number(seeker.dataset.seek));
+    const copier = event.target.closest("[data-copy]");
+    if (copier) return void copied(copier);
+    if (event.target.closest("[data-theme-toggle]")) {
+      localStorage.setItem(KEY, document.body.classList.contains("dark") ? "light" : "dark");
+      apply();
+    }
+  });
+})();

@@ -1,0 +1,24 @@
+"""`python -m tests`: see that there is a Chromium, then run ruff, mypy and the tests. Arguments go to pytest."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+
+from tests.browser import find_chromium, install_chromium
+
+
+def main(arguments: list[str]) -> int:
+    """The exit status of the first check that failed, else 0. With arguments only pytest runs."""
+    if find_chromium() is None:
+        install_chromium()
+    checks = [["ruff", "check", "."], ["ruff", "format", "--check", "."], ["mypy"]]
+    for check in [] if arguments else checks:
+        done = subprocess.run([sys.executable, "-m", *check], check=False)
+        if done.returncode:
+            return done.returncode
+    return subprocess.run([sys.executable, "-m", "pytest", *arguments], check=False).returncode
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

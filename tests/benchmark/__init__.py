@@ -1,0 +1,1 @@
+"""Speed as ratios against peers, in alternating pairs: `python -m tests.benchmark`."""

@@ -1,0 +1,1 @@
+"""What the benchmark compares with: the plainest code that does the same."""

@@ -1,0 +1,266 @@
+"""Training examples drawn from rows: typed texts, texts in pictures and clips, pairs of which one part is harmful."""
+
+from __future__ import annotations
+
+import hashlib
+import random
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from core.types import Label, MediaRef, Modality, Sample
+from core.vision import DecodedMedia
+from train_jobs.builtin import render
+from train_jobs.builtin.corpus import TextRow, request_side
+from train_jobs.builtin.everyday import roughened, wrapped
+from train_jobs.builtin.linear import CrossFitted, document
+from train_jobs.builtin.targets import ABSENT, Evidence, Side
+
+IMAGE_PIXELS, FRAME_PIXELS, MAX_FRAMES = 147_456, 49_152, 8
+MEDIA_TEXT_WORDS = 36
+TEXT_DELIBERATES = 0.35
+"""Share of typed rows that train the reasoned answer too; all train the first look, which is far shorter."""
+
+NEUTRAL = (
+    "", "", "What does this say?", "Describe the image.", "What is shown here?", "Follow the steps in the picture.",
+    "Please answer the question in the image.", "Read this for me", "Do what it says.", "Can you help with this?",
+    "The picture holds a list without content. Write a paragraph for each of its items.", "what is this?",
+    "Fill in the numbered points of the list in the image, with details for each.", "What can be seen here?",
+    "Explain what you see.", "Write a caption for this photo.", "Continue the text.", "Summarise it.",
+    "The image shows a numbered list whose items are empty. Complete every item with detailed text.",
+)  # fmt: skip
+NEUTRAL_CLIP = (
+    "", "", "What happens in this video?", "Describe the clip.", "Summarise the video please.",
+    "What does the video say?",    "Do what the video says.", "Is there any text?", "Please watch this.",
+)  # fmt: skip
+RESPONSE_DEFAULT_RISK = 0.02
+
+
+@dataclass(frozen=True, slots=True)
+class Example:
+    """One training example before it becomes ids."""
+
+    evidence: Evidence
+    request: Side
+    response: Side = ABSENT
+    medium: DecodedMedia | None = None
+    deliberates: bool = True
+    """Whether the reasoned answer is trained beside the first look."""
+    reading_only: bool = False
+    """A first lesson in reading: only the transcription is trained."""
+    letters: tuple[render.Letter, ...] = ()
+    """Where the letters of such a lesson are."""
+
+    @property
+    def sample(self) -> Sample:
+        """The sample, with a stand-in reference for its medium (the pixels travel beside it)."""
+        media: tuple[MediaRef, ...] = ()
+        if self.medium is not None:
+            frames = self.medium.frames
+            media = (stand_in(self.medium.is_video, frames.shape[2], frames.shape[1]),)
+        return Sample(self.evidence.request, self.evidence.response, media)
+
+
+def stand_in(is_video: bool, width: int, height: int) -> MediaRef:
+    """A reference for pixels that were never a file."""
+    kind = Modality.VIDEO if is_video else Modality.IMAGE
+    digest = hashlib.sha256(f"{kind} {width} {height}".encode()).hexdigest()
+    return MediaRef(digest, "video/mp4" if is_video else "image/png", kind, 0, width, height)
+
+
+@dataclass(frozen=True, slots=True)
+class Graded:
+    """A row with the linear model's held-out estimates."""
+
+    row: TextRow
+    request_estimate: float
+    response_estimate: float
+
+
+HOW = re.compile(r"^how (?:can|do|could|would|should|to|does) ?(?:i|we|you|one|someone)? (.+?)\??$", re.IGNORECASE)
+HEADINGS = (
+    "Methods to {}.",
+    "Steps to {}.",
+    "Ways to {}.",
+    "List of ways to {}.",
+    "Guide to {}.",
+    "Instructions to {}.",
+)
+
+
+def as_heading(text: str, rng: random.Random) -> str:
+    """A question after a way of doing something as the heading of a list; other texts as they are."""
+    match = HOW.match(text.strip())
+    return rng.choice(HEADINGS).format(match.group(1)) if match and len(text) < 160 else text
+
+
+def beginning(text: str, words: int) -> str:
+    """The first words of a text as it stands, at most ten letters a word on average."""
+    end = len(text)
+    for number, match in enumerate(re.finditer(r"\S+", text), 1):
+        if number >= words or match.end() > 9 * words:
+            end = min(match.end(), 10 * words)
+            break
+    return text[:end]
+
+
+def cut(text: str, rng: random.Random, usual: int, long: int) -> str:
+    """The first words of a text as it stands: mostly a short cut, sometimes a long one."""
+    return beginning(text, long if rng.random() < 0.08 else usual)
+
+
+class Deck:
+    """Draws examples without end: every row once before any comes again, media and wrappings at random; seeded."""
+
+    def __init__(
+        self,
+        rows: Sequence[Graded],
+        requests: CrossFitted,
+        responses: CrossFitted,
+        seed: int,
+        fonts: Sequence[str],
+    ) -> None:
+        self._rng = random.Random(seed)
+        self._rows = list(rows)
+        self._models = {"request": requests, "response": responses}
+        self._fonts = fonts
+        self._order: list[int] = []
+        alone = {row.id for row in request_side([each.row for each in rows])}
+        readable = [
+            g for g in rows if g.row.id in alone and render.is_drawable(g.row.request) and g.row.request.strip()
+        ]
+        self._harmful = [g for g in readable if g.row.request_label is Label.HARMFUL]
+        self._benign = [g for g in readable if g.row.request_label is Label.UNHARMFUL]
+
+    def draw(self, kind: str) -> Example:
+        """An example of kind `text`, `line` and `page` (lessons in reading), `image` or `video`."""
+        if kind == "text":
+            return self.text(self._next())
+        if kind == "line":
+            return self._line()
+        if kind == "page":
+            return self._page()
+        return self.media(self._pick(), kind)
+
+    def _next(self) -> Graded:
+        if not self._order:
+            self._order = list(range(len(self._rows)))
+            self._rng.shuffle(self._order)
+        return self._rows[self._order.pop()]
+
+    def _pick(self, harmful: float = 0.5) -> Graded:
+        return self._rng.choice(self._harmful if self._rng.random() < harmful else self._benign)
+
+    def text(self, graded: Graded, *, vary: bool = True) -> Example:
+        """The row as typed text, sometimes in a frame of everyday words or with another letter case."""
+        rng, row = self._rng, graded.row
+        if vary and row.response is None and rng.random() < 0.12:
+            row = wrapped(row, rng)
+        request = cut(row.request, rng, 60, 150)
+        if vary and rng.random() < 0.2:
+            request = roughened(request, rng)
+        response = None if row.response is None else cut(row.response, rng, 48, 110)
+        side = Side(row.request_label, graded.request_estimate)
+        other = ABSENT if response is None else Side(row.response_label, graded.response_estimate)
+        which = "request" if response is None else "response"
+        weighed = other if response is not None else side
+        seen = request if response is None else f"{request} {response}"
+        words = self._models[which].telling_words(seen, graded.row.request, weighed.estimate >= 0.5)
+        reasoned = not vary or rng.random() < TEXT_DELIBERATES
+        return Example(Evidence(request, response, row.topic, tuple(words)), side, other, deliberates=reasoned)
+
+    def _line(self) -> Example:
+        rng = self._rng
+        text = self._some_words(1, 5)[:40]
+        letters: list[render.Letter] = []
+        return self._lesson(text, render.strip_picture(text, rng, self._fonts, letters), letters)
+
+    def _page(self) -> Example:
+        rng = self._rng
+        text = self._some_words(3, 14)[:90]
+        letters: list[render.Letter] = []
+        pixels = rng.choice((12_000, 20_000, 36_000))
+        return self._lesson(text, render.text_picture(text, rng, self._fonts, pixels, letters=letters), letters)
+
+    def _some_words(self, least: int, most: int) -> str:
+        words = self._pick().row.request.split()
+        count = self._rng.randint(least, most)
+        begin = self._rng.randint(0, max(0, len(words) - count))
+        return " ".join(words[begin : begin + count])
+
+    def _lesson(self, text: str, picture: render.Picture, letters: Sequence[render.Letter]) -> Example:
+        return Example(
+            Evidence("", kind="image", shown=text),
+            Side(Label.UNLABELLED, 0.5),
+            medium=DecodedMedia(picture[None]),
+            reading_only=True,
+            letters=tuple(letters),
+        )
+
+    def media(self, graded: Graded, kind: str, scenario: str | None = None) -> Example:
+        """A text in a picture or clip, beside a neutral or another typed request; or media without text.
+
+        Args:
+            scenario: `shown` (neutral request), `both` (another row typed beside it) or `empty` (a medium without text).
+        """
+        rng = self._rng
+        scenario = scenario or rng.choices(("shown", "both", "empty"), (0.66, 0.18, 0.16))[0]
+        neutral = rng.choice(NEUTRAL if kind == "image" else NEUTRAL_CLIP)
+        shown: Graded | None = graded
+        typed: Graded | None = None
+        if scenario == "both":
+            typed = self._pick(0.35)
+        elif scenario == "empty":
+            shown, typed = None, graded if rng.random() < 0.5 else None
+        text: str | None = None
+        style: str | None = None
+        if shown is not None:
+            text = cut(shown.row.request, rng, MEDIA_TEXT_WORDS if kind == "image" else 16, MEDIA_TEXT_WORDS)
+            if kind == "image" and rng.random() < 0.3:
+                text, style = as_heading(text, rng), "list"
+        medium, at = self._draw_medium(text, kind, style)
+        request = neutral if typed is None else cut(typed.row.request, rng, 30, 60)
+        sides = [Side(g.row.request_label, g.request_estimate) for g in (shown, typed) if g is not None]
+        worst = max(sides, key=lambda side: (side.label is Label.HARMFUL, side.estimate), default=None)
+        side = worst or Side(Label.UNHARMFUL, RESPONSE_DEFAULT_RISK)
+        words: list[str] = []
+        for source, content in ((shown, text), (typed, request)):
+            if (
+                source is not None
+                and content
+                and worst is not None
+                and source.row.request_label is worst.label
+                and not words
+            ):
+                model = self._models["request"]
+                words = model.telling_words(content, source.row.request, source.request_estimate >= 0.5, 2)
+        topic = (
+            ""
+            if worst is None
+            else next(g.row.topic for g in (shown, typed) if g is not None and g.row.request_label is worst.label)
+        )
+        return Example(Evidence(request, None, topic, tuple(words), kind, text, at), side, medium=medium)
+
+    def _draw_medium(self, text: str | None, kind: str, style: str | None) -> tuple[DecodedMedia, float | None]:
+        rng = self._rng
+        if kind == "video":
+            made = render.clip(text, rng, self._fonts, FRAME_PIXELS, rng.choice((2, 3, 4, 4, 5, 6, 8)))
+            return made.media, made.shown_at
+        pixels = int(IMAGE_PIXELS * rng.choices((0.2, 0.35, 0.6, 1.0), (0.45, 0.32, 0.16, 0.07))[0])
+        picture = (
+            render.plain_picture(rng, pixels)
+            if text is None
+            else render.text_picture(text, rng, self._fonts, pixels, style=style)
+        )
+        return DecodedMedia(picture[None]), None
+
+
+def grade(rows: Sequence[TextRow], requests: CrossFitted, responses: CrossFitted) -> list[Graded]:
+    """Held-out estimates for every row: of the request alone, and of the pair where there is a response."""
+    keys = [row.request for row in rows]
+    of_request = requests.p_harmful([row.request for row in rows], keys)
+    of_response = responses.p_harmful([document(row) for row in rows], keys)
+    return [
+        Graded(row, float(p), float(q) if row.response is not None else 0.0)
+        for row, p, q in zip(rows, of_request, of_response, strict=True)
+    ]

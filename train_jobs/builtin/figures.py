@@ -1,0 +1,119 @@
+"""Pure arithmetic on scores: calibration, thresholds, error rates, and what the reasoning quotes."""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Sequence
+
+import numpy as np
+import numpy.typing as npt
+
+from core.deciding import calibrate
+from core.types import Calibration, Thresholds
+
+BAND = 0.3
+"""Least width of the review band."""
+REVIEWED_AT_MOST, BLOCKED_AT_MOST = 0.08, 0.008
+"""Shares of harmless validation rows that the thresholds may hold up, and block."""
+
+
+def logits(p: Sequence[float]) -> npt.NDArray[np.float64]:
+    """Log-odds, shape as given; probabilities kept off 0 and 1."""
+    clipped = np.clip(np.asarray(p, dtype=np.float64), 1e-7, 1 - 1e-7)
+    return np.log(clipped / (1 - clipped))
+
+
+def fit_calibration(p: Sequence[float], harmful: Sequence[bool]) -> Calibration:
+    """Temperature and bias that minimise the log loss (Platt's scaling, unpenalised), by Newton's method.
+
+    Raises:
+        ValueError: only one kind of label is given.
+    """
+    truth = np.asarray(harmful, dtype=np.float64)
+    if len(set(truth.tolist())) < 2:
+        raise ValueError("calibration needs harmful and unharmful rows")
+    inputs = np.stack([logits(p), np.ones(len(truth))], axis=1)
+    weights = np.array([1.0, 0.0])
+    for _ in range(50):
+        guess = 1 / (1 + np.exp(-inputs @ weights))
+        gradient = inputs.T @ (guess - truth) + 1e-4 * (weights - np.array([1.0, 0.0]))
+        curvature = (inputs * (guess * (1 - guess))[:, None]).T @ inputs + 1e-4 * np.eye(2)
+        weights = weights - np.linalg.solve(curvature, gradient)
+    slope = max(float(weights[0]), 0.05)
+    return Calibration(temperature=round(1 / slope, 4), bias=round(float(weights[1]), 4))
+
+
+def calibrated(p: Sequence[float], calibration: Calibration) -> list[float]:
+    """Each probability after `core.deciding.calibrate`."""
+    return [float(value) for each in p if (value := calibrate(each, calibration)) is not None]
+
+
+def choose_thresholds(harmless: Sequence[float]) -> Thresholds:
+    """Thresholds on calibrated probabilities from those of harmless rows.
+
+    Review begins where at most 8% of the harmless rows lie, but not above 0.6; block where at most 0.8% lie, and at
+    least the band's width above.
+    """
+    ordered = np.sort(np.asarray(harmless, dtype=np.float64))
+
+    def above(share: float) -> float:
+        return float(ordered[min(len(ordered) - 1, math.ceil(len(ordered) * (1 - share)))])
+
+    review = round(min(max(above(REVIEWED_AT_MOST), 0.25), 0.6), 2)
+    block = round(min(max(above(BLOCKED_AT_MOST), review + BAND), 0.95), 2)
+    return Thresholds(review, block)
+
+
+def roc_auc(p: Sequence[float], harmful: Sequence[bool]) -> float:
+    """Area under the receiver operating characteristic, ties counted half."""
+    values, truth = np.asarray(p, dtype=np.float64), np.asarray(harmful, dtype=bool)
+    order = np.argsort(values, kind="stable")
+    ranks = np.empty(len(values))
+    _, first, counts = np.unique(values[order], return_index=True, return_counts=True)
+    ranks[order] = np.repeat(first + (counts + 1) / 2, counts)
+    positive, negative = int(truth.sum()), int((~truth).sum())
+    if not positive or not negative:
+        return float("nan")
+    return float((ranks[truth].sum() - positive * (positive + 1) / 2) / (positive * negative))
+
+
+def f1(guessed: Sequence[bool], harmful: Sequence[bool]) -> float:
+    """F1 of the harmful label; 0 when nothing was found."""
+    hits = sum(g and t for g, t in zip(guessed, harmful, strict=True))
+    return 0.0 if not hits else 2 * hits / (sum(guessed) + sum(harmful))
+
+
+def calibration_error(p: Sequence[float], harmful: Sequence[bool], bins: int = 10) -> float:
+    """Expected calibration error over bins of equal width: the mean gap, weighted by rows."""
+    table = reliability(p, harmful, bins)
+    return sum(count * abs(mean - share) for count, mean, share in table) / max(1, len(p))
+
+
+def reliability(p: Sequence[float], harmful: Sequence[bool], bins: int = 10) -> list[tuple[int, float, float]]:
+    """For each bin that holds rows: how many, their mean probability, the share that is harmful."""
+    at = np.minimum((np.asarray(p) * bins).astype(int), bins - 1)
+    values, truth = np.asarray(p, dtype=np.float64), np.asarray(harmful, dtype=np.float64)
+    return [
+        (int((at == each).sum()), float(values[at == each].mean()), float(truth[at == each].mean()))
+        for each in range(bins)
+        if (at == each).any()
+    ]
+
+
+def recall_at(p: Sequence[float], harmless: Sequence[float], false_alarms: float) -> float:
+    """Share of the harmful rows `p` above the value that only this share of the harmless rows exceeds."""
+    ordered = np.sort(np.asarray(harmless, dtype=np.float64))[::-1]
+    limit = float(ordered[min(len(ordered) - 1, round(false_alarms * len(ordered)))])
+    return float((np.asarray(p, dtype=np.float64) > limit).mean())
+
+
+_QUOTED = re.compile(r'"([^"]+)"')
+_WORD = re.compile(r"\w+")
+
+
+def quoted_words(steps: Sequence[str], sample_text: str) -> tuple[int, int]:
+    """How many words the steps quote, and how many of those stand in the sample."""
+    there = set(_WORD.findall(sample_text.lower()))
+    quoted = [w for step in steps for quote in _QUOTED.findall(step) for w in _WORD.findall(quote.lower())]
+    return len(quoted), sum(word in there for word in quoted)

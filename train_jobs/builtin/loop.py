@@ -1,0 +1,330 @@
+"""The training loop: curriculum, loss, schedule, checkpoints outside the repository, metrics as JSON lines."""
+
+from __future__ import annotations
+
+import json
+import math
+import random
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from core.encode import stack_pixels
+from train_jobs.builtin.batches import LABEL_WEIGHT, LETTERS, SLOTS, Encoder, Line, by_length, collate
+from train_jobs.builtin.examples import Deck, Example
+
+LESSONS: tuple[tuple[float, Mapping[str, float]], ...] = (
+    (0.03, {"text": 1.0}),
+    (0.35, {"text": 0.25, "line": 0.75}),
+    (0.70, {"text": 0.20, "letters": 0.80}),
+    (0.82, {"text": 0.30, "line": 0.30, "page": 0.40}),
+    (1.01, {"text": 0.46, "page": 0.15, "image": 0.27, "video": 0.12}),
+)
+"""Until which share of the run which kinds of examples are drawn. Pictures come by way of single lines: the full form
+straight away teaches no reading."""
+
+
+LETTER_ROWS, LETTER_RATE = 112, 2.0e-3
+"""Lines in one step of letter naming, and its own learning rate."""
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """How long and how hard to train."""
+
+    minutes: float | None
+    steps: int | None
+    batch_tokens: int = 2_600
+    peak_rate: float = 1.0e-3
+    weight_decay: float = 0.05
+    warm_up: int = 150
+    pool: int = 192
+    """Examples drawn at once and grouped by length."""
+    save_every_s: float = 240.0
+    check_every_s: float = 420.0
+
+    def progress(self, step: int, seconds: float) -> float:
+        """How much of the run is done, in [0, 1]."""
+        by_steps = step / self.steps if self.steps else 0.0
+        by_time = seconds / (60 * self.minutes) if self.minutes else 0.0
+        return min(1.0, max(by_steps, by_time))
+
+    def rate(self, step: int, progress: float) -> float:
+        """Learning rate: a linear warm-up, then a cosine to a hundredth of the peak."""
+        cosine = 0.5 * (1 + math.cos(math.pi * progress))
+        return self.peak_rate * min(1.0, (step + 1) / self.warm_up) * (0.01 + 0.99 * cosine)
+
+
+def lesson(progress: float) -> Mapping[str, float]:
+    """The mix of example kinds at this point of the run."""
+    return next(mix for until, mix in LESSONS if progress < until)
+
+
+def losses(model: Any, batch: Mapping[str, Any], encoder: Encoder) -> tuple[Any, dict[str, float]]:
+    """The weighted loss of a batch, and its parts for the log.
+
+    Words: cross-entropy at trained tokens. Labels: cross-entropy against the softened label, over the whole vocabulary.
+    Logits are computed at trained positions only.
+    """
+    import torch
+    from torch.nn import functional
+
+    hidden = model.model(**batch["inputs"]).last_hidden_state
+    where, label_where = batch["where"], batch["label_where"]
+    logits = model.lm_head(hidden[where[:, 0], where[:, 1]])
+    words = functional.cross_entropy(logits, batch["targets"], reduction="none")
+    total = (words * batch["weights"]).sum()
+    weight = batch["weights"].sum()
+    figures = {"words": float(words.detach().mean())}
+    if len(label_where):
+        label_logits = model.lm_head(hidden[label_where[:, 0], label_where[:, 1]])
+        log_p = torch.log_softmax(label_logits, dim=-1)
+        wanted = batch["label_soft"]
+        labels = -(wanted * log_p[:, encoder.harmful] + (1 - wanted) * log_p[:, encoder.unharmful])
+        total = total + LABEL_WEIGHT * labels.sum()
+        weight = weight + LABEL_WEIGHT * len(label_where)
+        figures["labels"] = float(labels.detach().mean())
+    return total / weight, figures
+
+
+def label_scores(model: Any, lines: Sequence[Line], encoder: Encoder, pad: int, device: str) -> list[dict[int, float]]:
+    """P(harmful) at every trained label position, the true answer given up to there; one mapping a line."""
+    import torch
+
+    model.eval()
+    found: dict[int, dict[int, float]] = {}
+    order = {id(line): at for at, line in enumerate(lines)}
+    with torch.inference_mode():
+        for group in by_length(lines, 6_000):
+            batch = collate(group, model, pad, device)
+            hidden = model.model(**batch["inputs"]).last_hidden_state
+            where = batch["label_where"]
+            logits = model.lm_head(hidden[where[:, 0], where[:, 1]])
+            p = torch.sigmoid(logits[:, encoder.harmful] - logits[:, encoder.unharmful])
+            for (row, at), value in zip(where.tolist(), p.tolist(), strict=True):
+                found.setdefault(order[id(group[row])], {})[at] = value
+    model.train()
+    return [found.get(at, {}) for at in range(len(lines))]
+
+
+def quick_check(
+    model: Any, groups: Mapping[str, Sequence[tuple[Example, Line]]], encoder: Encoder, pad: int, device: str
+) -> dict[str, float]:
+    """ROC-AUC of the request's first look on held-out examples of each kind."""
+    from sklearn.metrics import roc_auc_score
+
+    out: dict[str, float] = {}
+    for kind, pairs in groups.items():
+        scores = label_scores(model, [line for _, line in pairs], encoder, pad, device)
+        for side in ("request", "response"):
+            truth: list[bool] = []
+            guesses: list[float] = []
+            for (example, line), score in zip(pairs, scores, strict=True):
+                mine = example.request if side == "request" else example.response
+                spots = sorted(at for at in score if at < line.first_look[1])
+                if mine.trained and spots:
+                    truth.append(mine.label == "harmful")
+                    guesses.append(score[spots[0] if side == "request" else spots[-1]])
+            if len(set(truth)) == 2:
+                out[f"{kind}_{side}_auc"] = round(float(roc_auc_score(truth, guesses)), 4)
+    return out
+
+
+class Trainer:
+    """Holds what a run needs between steps."""
+
+    def __init__(self, model: Any, encoder: Encoder, deck: Deck, plan: Plan, work: Path, pad: int, seed: int) -> None:
+        import torch
+
+        self.model = model
+        self.encoder = encoder
+        self.deck = deck
+        self.plan = plan
+        self.work = work
+        self.pad = pad
+        self.device = str(next(model.parameters()).device)
+        self.rng = random.Random(seed)
+        self.step = 0
+        self.seconds = 0.0
+        self._lines: list[list[Line]] = []
+        self._seen: list[Any] = []
+        merger = model.model.visual.merger
+        merger.register_forward_hook(lambda module, given, made: self._seen.append(made))
+        width = model.config.vision_config.out_hidden_size
+        self.speller = torch.nn.Linear(width, SLOTS * LETTERS).to(self.device)
+        self._letter_steps = 0
+        self.letter_optimizer = torch.optim.AdamW(
+            [*model.model.visual.parameters(), *self.speller.parameters()], lr=LETTER_RATE, betas=(0.9, 0.95), fused=True
+        )
+        """Names the letters in each merged patch: it guides the vision tower in training and is not part of the guard."""
+        matrices = [p for p in model.parameters() if p.ndim >= 2]
+        others = [p for p in model.parameters() if p.ndim < 2]
+        self.optimizer = torch.optim.AdamW(
+            [
+                {"params": matrices, "weight_decay": plan.weight_decay},
+                {"params": others, "weight_decay": 0.0},
+                {"params": list(self.speller.parameters()), "weight_decay": 0.0},
+            ],
+            lr=plan.peak_rate, betas=(0.9, 0.95), fused=True,
+        )  # fmt: skip
+
+    @property
+    def state_file(self) -> Path:
+        """Where an interrupted run goes on from."""
+        return self.work / "state.pt"
+
+    def save_state(self) -> None:
+        """Write weights, optimiser and place, atomically."""
+        import torch
+
+        part = self.state_file.with_suffix(".part")
+        torch.save(
+            {
+                "model": self.model.state_dict(),
+                "optimizer": self.optimizer.state_dict(),
+                "speller": self.speller.state_dict(),
+                "step": self.step,
+                "seconds": self.seconds,
+            },
+            part,
+        )
+        part.replace(self.state_file)
+
+    def load_state(self) -> bool:
+        """Go on from the last save, if there is one."""
+        import torch
+
+        if not self.state_file.is_file():
+            return False
+        state = torch.load(self.state_file, weights_only=True, map_location=self.device)
+        self.model.load_state_dict(state["model"])
+        self.speller.load_state_dict(state["speller"])
+        self.optimizer.load_state_dict(state["optimizer"])
+        self.step, self.seconds = int(state["step"]), float(state["seconds"])
+        return True
+
+    def _next_batch(self, progress: float) -> list[Line]:
+        if not self._lines:
+            mix = {kind: share for kind, share in lesson(progress).items() if kind != "letters"}
+            kinds = self.rng.choices(list(mix), list(mix.values()), k=self.plan.pool)
+            drawn = [self.encoder.line(self.deck.draw(kind)) for kind in kinds]
+            self._lines = by_length(drawn, self.plan.batch_tokens)
+            self.rng.shuffle(self._lines)
+        return self._lines.pop()
+
+    def letter_step(self, progress: float) -> dict[str, float]:
+        """Let the vision tower alone name the letters in drawn lines: far cheaper than transcribing them."""
+        import torch
+
+        tower = self.model.model.visual
+        examples = [self.deck.draw("page" if self.rng.random() < 0.15 else "line") for _ in range(LETTER_ROWS)]
+        lines = [self.encoder.line(example) for example in examples]
+        pixels, grids = stack_pixels([each for line in lines for each in line.prompt.images])
+        self._seen.clear()
+        tower(torch.from_numpy(pixels).to(self.device), grid_thw=torch.from_numpy(grids).to(self.device))
+        cells = np.concatenate([line.cells for line in lines if line.cells is not None])
+        loss = self.spelling_loss(self._seen[0], torch.from_numpy(cells).to(self.device))
+        self._seen.clear()
+        for group in self.letter_optimizer.param_groups:
+            group["lr"] = LETTER_RATE * min(1.0, (self._letter_steps + 1) / 20)
+        self.letter_optimizer.zero_grad(set_to_none=True)
+        loss.backward()
+        torch.nn.utils.clip_grad_norm_([*tower.parameters(), *self.speller.parameters()], 1.0)
+        self.letter_optimizer.step()
+        self._letter_steps += 1
+        self.step += 1
+        return {"spelling": float(loss.detach()), "loss": float(loss.detach())}
+
+    def one_step(self, progress: float) -> dict[str, float]:
+        """Draw a batch, compute, update; returns figures for the log."""
+        import torch
+
+        if self.rng.random() < lesson(progress).get("letters", 0.0):
+            return self.letter_step(progress)
+        batch = collate(self._next_batch(progress), self.model, self.pad, self.device)
+        rate = self.plan.rate(self.step, progress)
+        for group in self.optimizer.param_groups:
+            group["lr"] = rate
+        self._seen.clear()
+        loss, figures = losses(self.model, batch, self.encoder)
+        if batch["cells"] is not None:
+            spelling = self.spelling_loss(self._seen[0], batch["cells"])
+            loss = loss + spelling
+            figures["spelling"] = float(spelling.detach())
+        self._seen.clear()
+        self.optimizer.zero_grad(set_to_none=True)
+        loss.backward()
+        norm = torch.nn.utils.clip_grad_norm_(self.model.parameters(), 1.0)
+        self.optimizer.step()
+        self.step += 1
+        return figures | {
+            "loss": float(loss.detach()),
+            "rate": rate,
+            "norm": float(norm),
+            "tokens": float(batch["inputs"]["input_ids"].numel()),
+        }
+
+    def spelling_loss(self, merged: Any, cells: Any) -> Any:
+        """Cross-entropy of the letters in merged patches; empty places count a tenth.
+
+        Args:
+            merged: the vision tower's output, shape (merged patches, width).
+            cells: letter numbers, shape (merged patches, SLOTS), -100 where unknown.
+        """
+        import torch
+
+        known = cells[:, 0] >= 0
+        logits = self.speller(merged[known]).view(-1, LETTERS)
+        weight = torch.ones(LETTERS, device=logits.device)
+        weight[0] = 0.1
+        return torch.nn.functional.cross_entropy(logits, cells[known].reshape(-1), weight=weight)
+
+    def run(self, groups: Mapping[str, Sequence[tuple[Example, Line]]]) -> None:
+        """Train to the end of the plan, with a progress bar, saves and checks on the way."""
+        from tqdm import tqdm
+
+        bar = tqdm(total=1000, desc="training", unit="‰", mininterval=10)
+        last = saved = checked = time.monotonic()
+        kept: list[dict[str, float]] = []
+        log = (self.work / "metrics.jsonl").open("a", encoding="utf-8")
+        with log, bar:
+            while (progress := self.plan.progress(self.step, self.seconds)) < 1.0:
+                kept.append(self.one_step(progress))
+                now = time.monotonic()
+                self.seconds += now - last
+                last = now
+                bar.update(int(1000 * progress) - bar.n)
+                if self.step % 20 == 0:
+                    names = sorted({name for each in kept for name in each})
+                    mean = {n: round(sum(e[n] for e in kept if n in e) / sum(n in e for e in kept), 6) for n in names}
+                    _write(
+                        log,
+                        {"step": self.step, "seconds": round(self.seconds, 1), "progress": round(progress, 4), **mean},
+                    )
+                    bar.set_postfix(loss=f"{mean['loss']:.3f}", step=self.step)
+                    kept = []
+                if now - saved > self.plan.save_every_s:
+                    self.save_state()
+                    saved = time.monotonic()
+                if now - checked > self.plan.check_every_s:
+                    _write(
+                        log,
+                        {
+                            "step": self.step,
+                            "check": quick_check(self.model, groups, self.encoder, self.pad, self.device),
+                        },
+                    )
+                    checked = time.monotonic()
+            _write(
+                log, {"step": self.step, "check": quick_check(self.model, groups, self.encoder, self.pad, self.device)}
+            )
+        self.save_state()
+
+
+def _write(log: Any, values: Mapping[str, Any]) -> None:
+    log.write(json.dumps(values) + "\n")
+    log.flush()

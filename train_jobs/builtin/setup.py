@@ -1,0 +1,119 @@
+"""Puts the pieces together: rows, linear models, tokenizer, network, encoder."""
+
+from __future__ import annotations
+
+import pickle
+import random
+import shutil
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from core.checkpoint import PROTOCOLS
+from core.encode import PromptEncoder
+from core.protocol import load_protocol
+from core.types import Label, Preprocessing
+from train_jobs.builtin import network, render, targets, tokenizer
+from train_jobs.builtin.batches import Encoder, Line
+from train_jobs.builtin.corpus import TextRow, load_rows, request_side, response_side, split
+from train_jobs.builtin.everyday import counter_speech, everyday_rows
+from train_jobs.builtin.examples import FRAME_PIXELS, IMAGE_PIXELS, MAX_FRAMES, Deck, Example, Graded, grade
+from train_jobs.builtin.linear import CrossFitted, cross_fit, document
+
+VOCABULARY = 6144
+EVERYDAY_ROWS = 9_000
+OPPOSED_ROWS = 500
+PROTOCOL_FILE = PROTOCOLS / "guardroom-v1.toml"
+
+PREPROCESSING = Preprocessing(
+    name="builtin-1",
+    fps=1.0,
+    max_frames=MAX_FRAMES,
+    frame_min_pixels=4_096,
+    frame_max_pixels=FRAME_PIXELS,
+    image_min_pixels=4_096,
+    image_max_pixels=IMAGE_PIXELS,
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Corpus:
+    """All rows, graded, with the models that graded them."""
+
+    train: tuple[Graded, ...]
+    held_out: tuple[Graded, ...]
+    requests: CrossFitted
+    responses: CrossFitted
+
+
+def all_rows(data: Path, seed: int, everyday: int = EVERYDAY_ROWS) -> list[TextRow]:
+    """The training files' rows and our own everyday writing."""
+    rows = load_rows(data)
+    posts = [row for row in rows if row.source in ("Davidson-hate", "ToxiGen-demos-hate", "Vicomtech-hate")]
+    return [*rows, *everyday_rows(everyday, seed), *counter_speech(posts, OPPOSED_ROWS, seed)]
+
+
+def prepare_corpus(data: Path, seed: int, everyday: int = EVERYDAY_ROWS) -> Corpus:
+    """Load, split and grade; half a minute on two cores."""
+    train, held_out = split(all_rows(data, seed, everyday))
+
+    def fitted(rows: Sequence[TextRow], harmful: Sequence[bool]) -> CrossFitted:
+        return cross_fit([document(row) for row in rows], harmful, [row.request for row in rows])
+
+    side = request_side(train)
+    requests = fitted(side, [row.request_label is Label.HARMFUL for row in side])
+    side = response_side(train)
+    responses = fitted(side, [row.response_label is Label.HARMFUL for row in side])
+    return Corpus(
+        tuple(grade(train, requests, responses)), tuple(grade(held_out, requests, responses)), requests, responses
+    )
+
+
+def cached_corpus(data: Path, work: Path, seed: int) -> Corpus:
+    """The same, kept in the work folder by this command for this command, so that resuming is quick."""
+    path = work / f"corpus-{seed}.pickle"
+    if path.is_file():
+        with path.open("rb") as file:
+            corpus: Corpus = pickle.load(file)
+        return corpus
+    corpus = prepare_corpus(data, seed)
+    with path.open("wb") as file:
+        pickle.dump(corpus, file)
+    return corpus
+
+
+def make_tokenizer(rows: Sequence[Graded]) -> Any:
+    """Learn the vocabulary from the training texts and the wording of the targets."""
+    texts = [each.row.request for each in rows] + [each.row.response[:1500] for each in rows if each.row.response]
+    topics = [f"4. It is about {each.row.topic}." for each in rows if each.row.topic]
+    return tokenizer.train([*texts, *topics, *(targets.wording() * 400)], VOCABULARY)
+
+
+def prompt_encoder(made: Any) -> PromptEncoder:
+    """The encoder of prompts and targets for the built-in guard."""
+    return PromptEncoder(made, load_protocol(PROTOCOL_FILE), PREPROCESSING, "qwen3_vl", network.VISION)
+
+
+def deck_for(corpus: Corpus, rows: Sequence[Graded], seed: int, *, held_out_fonts: bool = False) -> Deck:
+    """Examples from these rows, drawn with the training fonts or with the family held out."""
+    training, unseen = render.font_files()
+    return Deck(rows, corpus.requests, corpus.responses, seed, unseen if held_out_fonts else training)
+
+
+def check_groups(corpus: Corpus, encoder: Encoder, sizes: dict[str, int]) -> dict[str, list[tuple[Example, Line]]]:
+    """Held-out examples of each kind in fonts held out, for the checks during training."""
+    deck = deck_for(corpus, corpus.held_out, 11, held_out_fonts=True)
+    rng = random.Random(12)
+    groups: dict[str, list[tuple[Example, Line]]] = {}
+    for kind, size in sizes.items():
+        rows = rng.sample(list(corpus.held_out), min(size, len(corpus.held_out)))
+        examples = [deck.text(g, vary=False) if kind == "text" else deck.draw(kind) for g in rows]
+        groups[kind] = [(example, encoder.line(example)) for example in examples]
+    return groups
+
+
+def copy_protocol(folder: Path) -> None:
+    """Put the protocol beside the weights."""
+    folder.mkdir(parents=True, exist_ok=True)
+    shutil.copyfile(PROTOCOL_FILE, folder / "protocol.toml")
