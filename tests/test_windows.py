@@ -25,9 +25,7 @@ def test_windows_cover_every_character_in_order_and_end(text: str, size: int) ->
     assert pieces[-1][1] == len(text)
     assert all(end - start <= size for start, end in pieces)
     assert all(later[0] <= earlier[1] for earlier, later in itertools.pairwise(pieces))
-    assert all(
-        later[0] > earlier[0] and later[1] > earlier[1] for earlier, later in itertools.pairwise(pieces)
-    )
+    assert all(later[0] > earlier[0] and later[1] > earlier[1] for earlier, later in itertools.pairwise(pieces))
 
 
 @given(TEXTS, SIZES, st.data())

@@ -44,6 +44,7 @@ def arguments() -> argparse.ArgumentParser:
     parser.add_argument("--threads", type=int, default=None, help="CPU threads; torch's choice unless given")
     parser.add_argument("--fresh", action="store_true", help="start anew instead of going on from the work folder")
     parser.add_argument("--evaluate", action="store_true", help="score the guard in --out and write its card")
+    parser.add_argument("--note", default="", help="with --evaluate: a sentence on how the training went, for the card")
     parser.add_argument("--quick", action="store_true", help="with --evaluate: a few rows of each file, no card")
     parser.add_argument("--calibrate", action="store_true", help="only fit calibration and thresholds anew")
     return parser
@@ -118,7 +119,7 @@ def evaluate(options: argparse.Namespace, work: Path, corpus: Any) -> None:
     weights = sum(path.stat().st_size for path in options.out.glob("*.safetensors"))
     facts = json.loads((work / FACTS).read_text()) | {
         "protocol": setup.PROTOCOL_FILE.stem, "megabytes": weights / 1e6, "everyday": setup.EVERYDAY_ROWS,
-        "opposed": setup.OPPOSED_ROWS, "unseen": render.HELD_OUT,
+        "opposed": setup.OPPOSED_ROWS, "unseen": render.HELD_OUT, "history": options.note,
     }  # fmt: skip
     (options.out / "README.md").write_text(render_card(facts, scores), encoding="utf-8")
     say(f"the card is {options.out / 'README.md'}")

@@ -41,6 +41,8 @@ class Line:
     """P(harmful) wanted at label positions."""
     cells: npt.NDArray[np.int64] | None = None
     """For a lesson in reading: the letters in each merged patch, shape (merged patches, SLOTS)."""
+    begun: npt.NDArray[np.int64] | None = None
+    """For a lesson in reading: the text token that begins in each merged patch, shape (merged patches,), else -100."""
 
 
 SLOTS = 8
@@ -49,9 +51,7 @@ LETTERS = 96
 """Nothing, the 94 visible ASCII characters, and any other."""
 
 
-def letter_cells(
-    letters: Sequence[Letter], size: tuple[int, int], grid: tuple[int, int, int]
-) -> npt.NDArray[np.int64]:
+def letter_cells(letters: Sequence[Letter], size: tuple[int, int], grid: tuple[int, int, int]) -> npt.NDArray[np.int64]:
     """Which letter stands where, in the merged patches of a picture of `size` (height, width) resized to `grid`."""
     rows, columns = grid[1] // 2, grid[2] // 2
     cells = np.zeros((rows * columns, SLOTS), dtype=np.int64)
@@ -61,6 +61,13 @@ def letter_cells(
             slot = int(down % 32 // 16) * 4 + int(right % 32 // 8)
             cells[int(down // 32) * columns + int(right // 32), slot] = min(max(ord(letter) - 32, 1), LETTERS - 1)
     return cells
+
+
+def cell_of(x: float, y: float, size: tuple[int, int], grid: tuple[int, int, int]) -> int | None:
+    """The merged patch at a point of a picture of `size` (height, width) resized to `grid`; none outside."""
+    rows, columns = grid[1] // 2, grid[2] // 2
+    right, down = int(x * columns / size[1]), int(y * rows / size[0])
+    return down * columns + right if 0 <= right < columns and 0 <= down < rows else None
 
 
 class Encoder:
@@ -133,7 +140,26 @@ class Encoder:
         targets = [*ids[1:], *read, self.end]
         weights = [0.0] * (len(ids) - 1) + [1.0] * len(read) + [0.0]
         cells = letter_cells(letters, medium.frames.shape[1:3], patches.grid)
-        return Line(prompt, (*ids, *read), (len(ids), len(ids)), tuple(targets), tuple(weights), {}, cells)
+        begun = self._tokens_begun(text, letters, medium.frames.shape[1:3], patches.grid)
+        return Line(prompt, (*ids, *read), (len(ids), len(ids)), tuple(targets), tuple(weights), {}, cells, begun)
+
+    def _tokens_begun(
+        self, text: str, letters: Sequence[Letter], size: tuple[int, int], grid: tuple[int, int, int]
+    ) -> npt.NDArray[np.int64]:
+        """Which token of the text begins in which merged patch; the longest where several do."""
+        backend: Any = self.prompts.tokenizer
+        encoded = backend.backend_tokenizer.encode(text, add_special_tokens=False)
+        before = np.cumsum([0, *(not letter.isspace() for letter in text)])
+        begun = np.full(grid[1] * grid[2] // 4, -100, dtype=np.int64)
+        length = np.zeros(len(begun), dtype=np.int64)
+        for token, (start, end) in zip(encoded.ids, encoded.offsets, strict=True):
+            drawn = int(before[start])
+            if before[end] == before[start] or drawn >= len(letters):
+                continue
+            cell = cell_of(letters[drawn][0], letters[drawn][1], size, grid)
+            if cell is not None and end - start > length[cell]:
+                begun[cell], length[cell] = token, end - start
+        return begun
 
     def _content_start(self, prompt: EncodedPrompt) -> int:
         """Where the user turn begins: what stands before it is the same in every row and teaches nothing."""
@@ -211,7 +237,7 @@ def collate(lines: Sequence[Line], model: Any, pad: int, device: str) -> dict[st
         positions[:, row, prompt:] = next_position + torch.arange(longest - prompt)
         positions[:, row, end:] = next_position + torch.arange(longest - end)
     inputs["position_ids"] = positions
-    cells = None
+    cells = begun = None
     if any(line.cells is not None for line in lines):
         unknown = [
             np.full((each.grid[1] * each.grid[2] // 4, SLOTS), -100) if line.cells is None else line.cells
@@ -219,10 +245,17 @@ def collate(lines: Sequence[Line], model: Any, pad: int, device: str) -> dict[st
             for each in line.prompt.images
         ]
         cells = torch.from_numpy(np.concatenate(unknown)).to(device)
+        starts = [
+            np.full(each.grid[1] * each.grid[2] // 4, -100) if line.begun is None else line.begun
+            for line in lines
+            for each in line.prompt.images
+        ]
+        begun = torch.from_numpy(np.concatenate(starts)).to(device)
     to = {name: value.to(device) if hasattr(value, "to") else value for name, value in inputs.items()}
     return {
         "inputs": to,
         "cells": cells,
+        "begun": begun,
         "where": torch.from_numpy(np.array(where, dtype=np.int64).reshape(-1, 2)).to(device),
         "targets": torch.tensor(targets, device=device),
         "weights": torch.tensor(weights, device=device),

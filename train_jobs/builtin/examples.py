@@ -201,7 +201,7 @@ class Deck:
         """A text in a picture or clip, beside a neutral or another typed request; or media without text.
 
         Args:
-            scenario: `shown` (neutral request), `both` (another row typed beside it) or `empty` (a medium without text).
+            scenario: `shown` (neutral request), `both` (another row typed beside it) or `empty` (no text in it).
         """
         rng = self._rng
         scenario = scenario or rng.choices(("shown", "both", "empty"), (0.66, 0.18, 0.16))[0]

@@ -35,11 +35,20 @@ def fit_calibration(p: Sequence[float], harmful: Sequence[bool]) -> Calibration:
         raise ValueError("calibration needs harmful and unharmful rows")
     inputs = np.stack([logits(p), np.ones(len(truth))], axis=1)
     weights = np.array([1.0, 0.0])
-    for _ in range(50):
-        guess = 1 / (1 + np.exp(-inputs @ weights))
-        gradient = inputs.T @ (guess - truth) + 1e-4 * (weights - np.array([1.0, 0.0]))
-        curvature = (inputs * (guess * (1 - guess))[:, None]).T @ inputs + 1e-4 * np.eye(2)
-        weights = weights - np.linalg.solve(curvature, gradient)
+
+    def loss(at: npt.NDArray[np.float64]) -> float:
+        scores = inputs @ at
+        pull = 1e-4 * float(((at - np.array([1.0, 0.0])) ** 2).sum())
+        return float((np.logaddexp(0, scores) - truth * scores).mean()) + pull
+
+    for _ in range(100):
+        guess = 1 / (1 + np.exp(-np.clip(inputs @ weights, -60, 60)))
+        gradient = inputs.T @ (guess - truth) / len(truth) + 2e-4 * (weights - np.array([1.0, 0.0]))
+        curvature = (inputs * (guess * (1 - guess))[:, None]).T @ inputs / len(truth) + 2e-4 * np.eye(2)
+        step, length = np.linalg.solve(curvature, gradient), 1.0
+        while loss(weights - length * step) > loss(weights) and length > 1e-6:
+            length /= 2  # a full step may overshoot where the curve is nearly flat
+        weights = weights - length * step
     slope = max(float(weights[0]), 0.05)
     return Calibration(temperature=round(1 / slope, 4), bias=round(float(weights[1]), 4))
 

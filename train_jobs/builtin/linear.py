@@ -88,7 +88,7 @@ def cross_fit(texts: Sequence[str], harmful: Sequence[bool], keys: Sequence[str]
     folds = np.array([bucket(key, FOLDS, "fold-v1") for key in keys])
     models = []
     for fold in range(FOLDS):
-        others = np.flatnonzero(folds != fold)
+        others = np.flatnonzero(folds != fold).tolist()
         models.append(fit([texts[at] for at in others], [harmful[at] for at in others]))
     return CrossFitted(tuple(models))
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import math
 import random
 import time
 from collections.abc import Mapping, Sequence
@@ -19,14 +18,17 @@ from train_jobs.builtin.examples import Deck, Example
 
 LESSONS: tuple[tuple[float, Mapping[str, float]], ...] = (
     (0.03, {"text": 1.0}),
-    (0.35, {"text": 0.25, "line": 0.75}),
-    (0.765, {"text": 0.20, "letters": 0.80}),
-    (0.86, {"text": 0.22, "line": 0.33, "page": 0.45, "letters": 0.08}),
-    (1.01, {"text": 0.42, "page": 0.16, "image": 0.30, "video": 0.12}),
+    (0.35, {"text": 1.0, "letters": 0.7}),
+    (0.65, {"text": 0.30, "line": 0.33, "page": 0.37, "letters": 0.4}),
+    (1.01, {"text": 0.46, "page": 0.14, "image": 0.28, "video": 0.12, "letters": 0.1}),
 )
-"""Until which share of the run which kinds of examples are drawn. Pictures come by way of single lines: the full form
-straight away teaches no reading."""
+"""Until which share of the run which kinds of examples are drawn; `letters` is the share of steps in which the vision
+tower alone names letters. Pictures come by way of letters and single lines: the full form straight away teaches no
+reading."""
 
+
+NAMING_SHARPNESS = 20.0
+"""Factor on the cosine between a merged patch and the token embeddings."""
 
 LETTER_ROWS, LETTER_RATE = 112, 2.0e-3
 """Lines in one step of letter naming, and its own learning rate."""
@@ -54,9 +56,9 @@ class Plan:
         return min(1.0, max(by_steps, by_time))
 
     def rate(self, step: int, progress: float) -> float:
-        """Learning rate: a linear warm-up, 0.55 of the peak from a tenth of the run on, over the last fifth to nothing."""
+        """Learning rate: warm-up, 0.55 of the peak from a tenth of the run on, over the last eighth to nothing."""
         start = 1.0 - 4.5 * min(progress, 0.1)
-        return self.peak_rate * min(1.0, (step + 1) / self.warm_up) * start * min(1.0, (1.01 - progress) / 0.21)
+        return self.peak_rate * min(1.0, (step + 1) / self.warm_up) * start * min(1.0, (1.01 - progress) / 0.12)
 
 
 def lesson(progress: float) -> Mapping[str, float]:
@@ -158,9 +160,12 @@ class Trainer:
         self.speller = torch.nn.Linear(width, SLOTS * LETTERS).to(self.device)
         self._letter_steps = 0
         self.letter_optimizer = torch.optim.AdamW(
-            [*model.model.visual.parameters(), *self.speller.parameters()], lr=LETTER_RATE, betas=(0.9, 0.95), fused=True
+            [*model.model.visual.parameters(), *self.speller.parameters()],
+            lr=LETTER_RATE,
+            betas=(0.9, 0.95),
+            fused=True,
         )
-        """Names the letters in each merged patch: it guides the vision tower in training and is not part of the guard."""
+        """Names the letters in each merged patch: guides the vision tower in training, is no part of the guard."""
         matrices = [p for p in model.parameters() if p.ndim >= 2]
         others = [p for p in model.parameters() if p.ndim < 2]
         self.optimizer = torch.optim.AdamW(
@@ -227,7 +232,10 @@ class Trainer:
         self._seen.clear()
         tower(torch.from_numpy(pixels).to(self.device), grid_thw=torch.from_numpy(grids).to(self.device))
         cells = np.concatenate([line.cells for line in lines if line.cells is not None])
+        begun = np.concatenate([line.begun for line in lines if line.begun is not None])
         loss = self.spelling_loss(self._seen[0], torch.from_numpy(cells).to(self.device))
+        naming = self.naming_loss(self._seen[0], torch.from_numpy(begun).to(self.device))
+        loss = loss + naming
         self._seen.clear()
         for group in self.letter_optimizer.param_groups:
             group["lr"] = LETTER_RATE * min(1.0, (self._letter_steps + 1) / 20)
@@ -237,7 +245,7 @@ class Trainer:
         self.letter_optimizer.step()
         self._letter_steps += 1
         self.step += 1
-        return {"spelling": float(loss.detach()), "loss": float(loss.detach())}
+        return {"spelling": float((loss - naming).detach()), "naming": float(naming.detach())}
 
     def one_step(self, progress: float) -> dict[str, float]:
         """Draw a batch, compute, update; returns figures for the log."""
@@ -255,6 +263,9 @@ class Trainer:
             spelling = self.spelling_loss(self._seen[0], batch["cells"])
             loss = loss + spelling
             figures["spelling"] = float(spelling.detach())
+            naming = self.naming_loss(self._seen[0], batch["begun"])
+            loss = loss + naming
+            figures["naming"] = float(naming.detach())
         self._seen.clear()
         self.optimizer.zero_grad(set_to_none=True)
         loss.backward()
@@ -283,6 +294,24 @@ class Trainer:
         weight[0] = 0.1
         return torch.nn.functional.cross_entropy(logits, cells[known].reshape(-1), weight=weight)
 
+    def naming_loss(self, merged: Any, begun: Any) -> Any:
+        """Draws a merged patch towards the embedding of the text token that begins in it.
+
+        So the language model meets pictures of words as it meets the words. The embeddings themselves stay.
+
+        Args:
+            merged: the vision tower's output, shape (merged patches, width).
+            begun: token ids, shape (merged patches,), -100 where none begins.
+        """
+        import torch
+        from torch.nn import functional
+
+        known = begun >= 0
+        table = functional.normalize(self.model.get_input_embeddings().weight.detach(), dim=-1)
+        logits = NAMING_SHARPNESS * functional.normalize(merged[known], dim=-1) @ table.T
+        loss: torch.Tensor = functional.cross_entropy(logits, begun[known])
+        return loss
+
     def run(self, groups: Mapping[str, Sequence[tuple[Example, Line]]]) -> None:
         """Train to the end of the plan, with a progress bar, saves and checks on the way."""
         from tqdm import tqdm
@@ -305,7 +334,7 @@ class Trainer:
                         log,
                         {"step": self.step, "seconds": round(self.seconds, 1), "progress": round(progress, 4), **mean},
                     )
-                    bar.set_postfix(loss=f"{mean['loss']:.3f}", step=self.step)
+                    bar.set_postfix(loss=f"{mean.get('loss', 0.0):.3f}", step=self.step)
                     kept = []
                 if now - saved > self.plan.save_every_s:
                     self.save_state()

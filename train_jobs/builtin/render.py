@@ -235,13 +235,11 @@ def _worn(image: Image.Image, rng: random.Random) -> Picture:
     elif choice < 0.3:
         image = image.filter(ImageFilter.GaussianBlur(rng.uniform(0.3, 0.8)))
     elif choice < 0.4:
-        image = image.rotate(rng.uniform(-2.5, 2.5), Image.Resampling.BICUBIC, fillcolor=image.getpixel((0, 0)))  # type: ignore[arg-type]
+        image = image.rotate(rng.uniform(-2.5, 2.5), Image.Resampling.BICUBIC, fillcolor=image.getpixel((0, 0)))
     return np.asarray(image.convert("RGB"))
 
 
-def strip_picture(
-    text: str, rng: random.Random, fonts: Sequence[str], letters: list[Letter] | None = None
-) -> Picture:
+def strip_picture(text: str, rng: random.Random, fonts: Sequence[str], letters: list[Letter] | None = None) -> Picture:
     """One line of text, for the first lessons in reading; the same height as one row of merged patches, or two."""
     size = rng.randint(13, 24)
     font = _font(rng.choice(fonts), size)

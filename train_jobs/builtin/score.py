@@ -7,7 +7,7 @@ import statistics
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from core.checkpoint import open_checkpoint
 from core.engines.base import Prompt
@@ -19,6 +19,8 @@ from train_jobs.builtin.finish import truths
 from train_jobs.builtin.judge import Answer, Judge, prompt_of, read_benchmark
 from train_jobs.builtin.media_sets import harmless_headings, three_ways, typographic_page, with_medium
 
+T = TypeVar("T")
+
 RANKED = (
     ("openai_moderation", "request"), ("xstest", "request"), ("hatecheck", "request"),
     ("harmbench_response", "response"), ("xstest_response_harmful", "response"), ("diasafety_test", "response"),
@@ -27,13 +29,13 @@ RANKED = (
 
 @dataclass(frozen=True, slots=True)
 class Sizes:
-    """Rows that are reasoned about; first looks are taken on all rows of the ranked files."""
+    """How many rows are reasoned about, and of how many the first look is taken (`looked`, in each ranked file)."""
 
-    ranked: int = 150
-    flat: int = 1000
-    shown: int = 140
-    headings: int = 80
-    timed: int = 31
+    ranked: int = 100
+    flat: int = 200
+    shown: int = 160
+    headings: int = 40
+    timed: int = 21
     looked: int | None = None
 
 
@@ -93,7 +95,7 @@ class Scoring:
         self.answers += zip(prompts, answers, shown or [None] * len(prompts), strict=True)
         return answers
 
-    def _tell(self, name: str, values: Any) -> Any:
+    def _tell(self, name: str, values: T) -> T:
         self.say(f"{name}: {values}")
         return values
 
@@ -159,7 +161,8 @@ class Scoring:
             rows = read_benchmark(self.benchmarks, name)
             p = [look.request or 0.0 for look in self.judge.looks([prompt_of(row) for row in rows], name)]
             floor = floors["request"].p_harmful([row.request for row in rows])
-            out[f"{name}_recall_at_10_percent_alarms"] = self._tell(f"{name}, recall at 10% false alarms on XSTest-safe and OpenAIModeration", {
+            what = f"{name}, recall at 10% false alarms on XSTest-safe and OpenAIModeration"
+            out[f"{name}_recall_at_10_percent_alarms"] = self._tell(what, {
                 "first_look": round(figures.recall_at(p, harmless["guard"], 0.1), 4),
                 "floor": round(figures.recall_at(list(floor), harmless["floor"], 0.1), 4),
             })  # fmt: skip

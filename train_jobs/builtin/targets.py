@@ -6,7 +6,6 @@ label, so that the label after it keeps a probability of its own.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 
 from core.types import Assessment, Label
@@ -121,7 +120,7 @@ def assessment(evidence: Evidence, request: Side, response: Side) -> Assessment:
     return Assessment(request.written, response.written, reasoning=steps(evidence, request, response))
 
 
-def wording() -> Sequence[str]:
+def wording() -> list[str]:
     """Sentences in the targets' words, for the tokenizer's training."""
     grades = [f"5. The risk of the request looks {g}.\n6. The risk of the response looks {g}." for _, g in GRADES]
     return [
