@@ -18,7 +18,7 @@ from typing import Any
 from core.errors import CheckpointError, ProtocolError
 from core.protocol import Protocol, load_protocol
 from core.settings import ASSETS, BUILTIN
-from core.types import Calibration, CheckpointInfo, Modality, Preprocessing, Thresholds
+from core.types import Calibration, Calibrations, CheckpointInfo, Looks, Modality, Preprocessing, Thresholds
 
 BUILTIN_FOLDER = ASSETS / "builtin_guard"
 PROTOCOLS = ASSETS / "protocols"
@@ -57,8 +57,7 @@ class CheckpointFolder:
     model_type: str
     info: CheckpointInfo
     protocol: Protocol
-    first_look: Calibration
-    deliberated: Calibration
+    calibrations: Calibrations
     window_tokens: int
     """Content tokens of one window of a long text."""
 
@@ -110,14 +109,17 @@ def open_checkpoint(folder: Path, source: str, protocol_name: str | None = None)
                 modalities=ARCHITECTURES[model_type],
             ),
             protocol=protocol,
-            first_look=Calibration(**calibration.get("first_look", {})),
-            deliberated=Calibration(**calibration.get("deliberated", {})),
+            calibrations=Calibrations(**{kind: _looks(looks) for kind, looks in calibration.items()}),
             window_tokens=window_tokens,
         )
     except (TypeError, ValueError, KeyError, AttributeError, OverflowError) as error:
         raise CheckpointError(
             f"{folder / GUARD_FILE} or config.json holds a value that cannot be used ({error})."
         ) from None
+
+
+def _looks(said: Mapping[str, Any]) -> Looks:
+    return Looks(**{name: Calibration(**values) for name, values in said.items()})
 
 
 def check_architecture(folder: Path) -> Mapping[str, Any]:

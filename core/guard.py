@@ -8,7 +8,7 @@ from __future__ import annotations
 import threading
 import uuid
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from itertools import islice
 from typing import Protocol as Interface
@@ -21,7 +21,7 @@ from core.planning import Plan, Planner
 from core.protocol import Protocol
 from core.types import (
     Assessment,
-    Calibration,
+    Calibrations,
     Decision,
     HarmProbability,
     Label,
@@ -48,14 +48,6 @@ class Gate(Interface):
 
     def is_set(self) -> bool:
         """Whether to stop."""
-
-
-@dataclass(frozen=True, slots=True)
-class Calibrations:
-    """One for each of the two looks; they are fitted apart."""
-
-    first_look: Calibration = field(default_factory=Calibration)
-    deliberated: Calibration = field(default_factory=Calibration)
 
 
 class Guard:
@@ -112,12 +104,12 @@ class Guard:
                 written.append(event.text)
                 emit(ReasoningGrew(_visible(self.protocol, "".join(written)), len(written)))
             elif not case.choice_looks:
-                emit(FirstLooked(self._first(event.probability), case.scores()))
+                emit(FirstLooked(self._first(event.probability, prompt), case.scores()))
 
         prompt = replace(case.deliberated.prompt, steps=tuple(steps))
         decoding = Decoding(self.engine.info.max_new_tokens)
         look, completion = self.engine.complete(prompt, decoding, stop, hear)
-        return self._verdict(case, case.first(self._first(look)), completion, thresholds)
+        return self._verdict(case, case.first(self._first(look, prompt)), completion, thresholds)
 
     def first_look(self, sample: Sample, *, thresholds: Thresholds | None = None) -> Verdict:
         """Judge one sample without reasoning: the probability before deliberation alone.
@@ -193,7 +185,7 @@ class Guard:
         decoding = Decoding(self.engine.info.max_new_tokens)
         results = self.engine.complete_many([case.deliberated.prompt for case in cases], decoding)
         judged = (
-            self._verdict(case, case.first(self._first(look)), completion, thresholds)
+            self._verdict(case, case.first(self._first(look, case.deliberated.prompt)), completion, thresholds)
             for case, (look, completion) in zip(cases, results, strict=True)
         )
         return [
@@ -210,11 +202,13 @@ class Guard:
         for start in range(0, len(windows), size):
             some = [window.prompt for window in windows[start : start + size]]
             stopped = stop is not None and stop.is_set()
-            looks += [HarmProbability()] * len(some) if stopped else map(self._first, self.engine.first_look(some))
+            raw = [HarmProbability()] * len(some) if stopped else self.engine.first_look(some)
+            looks += map(self._first, raw, some)
         return looks
 
-    def _first(self, raw: HarmProbability | None) -> HarmProbability:
-        return calibrate_both(raw or HarmProbability(), self._calibrations.first_look)
+    def _first(self, raw: HarmProbability | None, prompt: Prompt) -> HarmProbability:
+        calibration = self._calibrations.of(media=bool(prompt.media)).first_look
+        return calibrate_both(raw or HarmProbability(), calibration)
 
     def _verdict(
         self, case: Case, first: HarmProbability, completion: Completion | None, thresholds: Thresholds | None
@@ -229,8 +223,10 @@ class Guard:
             if first.worst is None:
                 error = "This engine gives no probabilities, so there is no first look."
         else:
-            asked = case.deliberated.prompt.sample.response is not None
-            deliberated = calibrate_both(completion.probability, self._calibrations.deliberated)
+            prompt = case.deliberated.prompt
+            asked = prompt.sample.response is not None
+            calibration = self._calibrations.of(media=bool(prompt.media)).deliberated
+            deliberated = calibrate_both(completion.probability, calibration)
             if not asked:
                 deliberated = replace(deliberated, response=None)
             assessment, error = read(self.protocol, completion, has_response=asked)

@@ -9,10 +9,10 @@ from typing import Any
 from core.checkpoint import DOWNLOAD_PATTERNS, CheckpointFolder, check_architecture, local_folder, open_checkpoint
 from core.engines.base import Decoding, Engine, Prompt
 from core.errors import CheckpointError
-from core.guard import Calibrations, Guard
+from core.guard import Guard
 from core.media import MediaStore
 from core.settings import Settings
-from core.types import Sample
+from core.types import Calibrations, Sample
 
 Tell = Callable[[float, str], None]
 """Told the share that is done, in [0, 1], and a sentence."""
@@ -57,7 +57,7 @@ def _guard(engine: Engine, folder: CheckpointFolder, settings: Settings, media: 
     return Guard(
         engine,
         folder.protocol,
-        Calibrations(folder.first_look, folder.deliberated),
+        folder.calibrations,
         lambda ref: media.decode(ref, preprocessing, spec),
         window_tokens=folder.window_tokens,
         max_text_chars=settings.max_text_chars,

@@ -281,6 +281,26 @@ class Calibration:
 
 
 @dataclass(frozen=True, slots=True)
+class Looks:
+    """Calibration of the two probabilities of one kind of prompt; they are fitted apart."""
+
+    first_look: Calibration = field(default_factory=Calibration)
+    deliberated: Calibration = field(default_factory=Calibration)
+
+
+@dataclass(frozen=True, slots=True)
+class Calibrations:
+    """A checkpoint that reads text well may read pictures badly, so the two are calibrated apart."""
+
+    text: Looks = field(default_factory=Looks)
+    media: Looks = field(default_factory=Looks)
+
+    def of(self, *, media: bool) -> Looks:
+        """Those of prompts with or without media."""
+        return self.media if media else self.text
+
+
+@dataclass(frozen=True, slots=True)
 class CheckpointInfo:
     """What a loaded checkpoint is, for the header, the verdicts and the card."""
 

@@ -77,7 +77,7 @@ def shipped_guard() -> Guard:
     import torch
 
     from core.engines.transformers_engine import TransformersEngine
-    from core.guard import Calibrations, Guard
+    from core.guard import Guard
     from core.types import MediaRef
     from core.vision import DecodedMedia
 
@@ -89,7 +89,7 @@ def shipped_guard() -> Guard:
     return Guard(
         TransformersEngine(folder, device="cpu"),
         folder.protocol,
-        Calibrations(folder.first_look, folder.deliberated),
+        folder.calibrations,
         decode,
         window_tokens=folder.window_tokens,
     )

@@ -13,9 +13,10 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from core.engines.base import Completion, Decoding, FirstLook, Piece, Prompt
-from core.guard import Calibrations, Guard
+from core.guard import Guard
 from core.protocol import Protocol, render_result
 from core.types import (
+    Calibrations,
     CheckpointInfo,
     FinishReason,
     HarmProbability,

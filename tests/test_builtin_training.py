@@ -285,7 +285,6 @@ def test_the_first_look_read_in_training_is_the_one_read_when_the_guard_runs(tmp
     from core.checkpoint import open_checkpoint
     from core.engines.base import Prompt
     from core.engines.transformers_engine import TransformersEngine
-    from core.types import Calibration
     from train_jobs.builtin import finish, network, setup
     from train_jobs.builtin.batches import Encoder
     from train_jobs.builtin.loop import label_scores
@@ -298,7 +297,7 @@ def test_the_first_look_read_in_training_is_the_one_read_when_the_guard_runs(tmp
             parameter.mul_(2.0)
     network.save(model, made, tmp_path)
     setup.copy_protocol(tmp_path)
-    finish.write_guard_file(tmp_path, Calibration(), Calibration(), Thresholds())
+    finish.write_guard_file(tmp_path, Calibrations(), Thresholds())
     encoder = Encoder(setup.prompt_encoder(made), random.Random(0))
     from train_jobs.builtin.examples import Example
 

@@ -14,7 +14,7 @@ import pytest
 
 from core.checkpoint import OMNI_EVALUATION, fingerprint, is_hub_id, local_folder, open_checkpoint
 from core.errors import CheckpointError
-from core.types import Calibration, Modality, Preprocessing, Thresholds
+from core.types import Calibration, Calibrations, Looks, Modality, Preprocessing, Thresholds
 from tests.conftest import ARCHITECTURES
 
 Harm = Callable[[Path], None]
@@ -165,11 +165,11 @@ REFUSED_AT_SIGHT: dict[str, tuple[Harm, str]] = {
     "a damaged protocol": (written("protocol.toml", "name = "), "not readable TOML"),
     "a protocol without a system turn": (written("protocol.toml", 'name = "x"\nversion = "1"'), r"lacks.*system"),
     "a calibration that divides by nothing": (
-        guard_file(calibration={"first_look": {"temperature": 0}}), "temperature=0 must be positive",
+        guard_file(calibration={"text": {"first_look": {"temperature": 0}}}), "temperature=0 must be positive",
     ),
-    "a calibration of words": (guard_file(calibration={"deliberated": {"bias": "much"}}), "cannot be used"),
+    "a calibration of words": (guard_file(calibration={"media": {"deliberated": {"bias": "much"}}}), "cannot be used"),
     "a calibration of another kind": (guard_file(calibration=[1]), "cannot be used"),
-    "a calibration of unknown words": (guard_file(calibration={"first_look": {"slope": 1}}), "slope"),
+    "a calibration of unknown words": (guard_file(calibration={"text": {"first_look": {"slope": 1}}}), "slope"),
     "thresholds the wrong way round": (guard_file(thresholds={"review": 0.9, "block": 0.1}), "review <= block"),
     "a context of nothing": (guard_file(context_tokens=0), "no room"),
     "a context without end": (written("guard.json", '{"format": 1, "context_tokens": 1e999}'), "cannot be used"),
@@ -291,7 +291,7 @@ def test_a_guard_file_says_what_holds_for_its_checkpoint(copy_of: Callable[[str]
     guard_file(
         id="guard-7", protocol="own.toml", context_tokens=512, max_new_tokens=100, window_tokens=50,
         first_look_trained=True, thresholds={"review": 0.2, "block": 0.8},
-        calibration={"first_look": {"temperature": 2.0, "bias": 0.5}},
+        calibration={"text": {"first_look": {"temperature": 2.0, "bias": 0.5}}},
         preprocessing={field: getattr(preprocessing, field) for field in preprocessing.__slots__},
     )(folder)  # fmt: skip
     written("own.toml", 'name = "own"\nversion = "own-1"\nsystem = "Judge."')(folder)
@@ -300,7 +300,7 @@ def test_a_guard_file_says_what_holds_for_its_checkpoint(copy_of: Callable[[str]
     assert (opened.info.context_tokens, opened.info.max_new_tokens) == (512, 100)
     assert opened.info.preprocessing == preprocessing
     assert opened.info.thresholds == Thresholds(0.2, 0.8)
-    assert (opened.first_look, opened.deliberated) == (Calibration(2.0, 0.5), Calibration())
+    assert opened.calibrations == Calibrations(text=Looks(first_look=Calibration(2.0, 0.5)))
     assert opened.info.first_look_calibrated
 
 

@@ -16,15 +16,17 @@ from core.deciding import calibrate, decide
 from core.engines.base import Prompt
 from core.errors import EmptyRequest, InputError, MediaDamaged, TextTooLong
 from core.events import Event, FirstLooked, MediaRead, ReasoningGrew
-from core.guard import Calibrations, Guard
+from core.guard import Guard
 from core.protocol import render_result
 from core.types import (
     Assessment,
     Calibration,
+    Calibrations,
     Decision,
     FinishReason,
     HarmProbability,
     Label,
+    Looks,
     MediaRef,
     Sample,
     Thresholds,
@@ -89,11 +91,23 @@ def test_thresholds_move_the_decision_and_are_kept_in_the_verdict() -> None:
 
 
 def test_the_two_looks_are_calibrated_apart() -> None:
-    calibrations = Calibrations(Calibration(bias=2.0), Calibration(temperature=2.0))
+    calibrations = Calibrations(text=Looks(Calibration(bias=2.0), Calibration(temperature=2.0)))
     engine = ScriptedEngine(looks=lambda prompt: HarmProbability(0.7))
     verdict = Guard(engine, PROTOCOL, calibrations, decode, window_tokens=60).moderate(Sample("x"))
-    assert verdict.first_look.request == pytest.approx(calibrate(0.7, calibrations.first_look))
-    assert verdict.deliberated.request == pytest.approx(calibrate(0.7, calibrations.deliberated))
+    assert verdict.first_look.request == pytest.approx(calibrate(0.7, calibrations.text.first_look))
+    assert verdict.deliberated.request == pytest.approx(calibrate(0.7, calibrations.text.deliberated))
+
+
+def test_prompts_with_media_have_a_calibration_of_their_own() -> None:
+    calibrations = Calibrations(media=Looks(Calibration(bias=1.0), Calibration(temperature=3.0)))
+    guard = Guard(
+        ScriptedEngine(looks=lambda prompt: HarmProbability(0.7)), PROTOCOL, calibrations, decode, window_tokens=60
+    )
+    typed, drawn = guard.moderate(Sample("x")), guard.moderate(Sample("x", media=(image(),)))
+    assert (typed.first_look.request, typed.deliberated.request) == (0.7, 0.7)
+    assert drawn.first_look.request == pytest.approx(calibrate(0.7, calibrations.media.first_look))
+    assert drawn.deliberated.request == pytest.approx(calibrate(0.7, calibrations.media.deliberated))
+    assert guard.moderate_many([Sample("x", media=(image(),))])[0].deliberated == drawn.deliberated
 
 
 @given(st.floats(0, 1), st.floats(0.1, 10), st.floats(-5, 5))

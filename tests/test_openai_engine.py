@@ -28,13 +28,13 @@ from core.engines.openai_engine import OpenAIEngine, connect
 from core.engines.openai_http import Events, Line, base_address
 from core.engines.transformers_engine import TransformersEngine
 from core.errors import EngineError
-from core.guard import Calibrations, Guard
+from core.guard import Guard
 from core.limits import MediaLimits
 from core.loading import load_guard
 from core.media import MediaStore
 from core.protocol import load_protocol
 from core.settings import ASSETS, Settings
-from core.types import Decision, FinishReason, Label, MediaRef, Modality, Sample
+from core.types import Calibrations, Decision, FinishReason, Label, MediaRef, Modality, Sample
 from core.video import VideoReader
 from core.vision import DecodedMedia
 from tests import tiny

@@ -25,9 +25,9 @@ from core.checkpoint import BUILTIN_FOLDER, CheckpointFolder, open_checkpoint
 from core.engines.base import Decoding, Prompt
 from core.engines.transformers_engine import TransformersEngine
 from core.events import ReasoningGrew
-from core.guard import Calibrations, Guard
+from core.guard import Guard
 from core.protocol import build_turns
-from core.types import MediaRef, Modality, Sample
+from core.types import Calibrations, MediaRef, Modality, Sample
 from core.vision import DecodedMedia
 from tests.benchmark.pairs import Ratio, alternate
 

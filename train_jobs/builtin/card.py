@@ -199,8 +199,9 @@ in at most half of a clip's frames (harmful from 0.5 on; chance is an AUC of 0.5
 {table(("way", "F1", "accuracy", "ROC-AUC", "ROC-AUC of the first look"), ways)}
 
 Writing: {percent(written["parsed"])} of {written["answers"]:,} answers parse; quoted words that stand in the
-sample: {quotes}. With another sample's reasoning put in place of its own the probability moved by {moved["mean_move"]} towards
-that sample's on average, and {percent(moved["labels_flipped"])} of {moved["pairs"]} labels changed.
+sample: {quotes}. With another sample's reasoning put in place of its own the probability moved by
+{moved["mean_move"]} towards that sample's on average, and {percent(moved["labels_flipped"])} of {moved["pairs"]} labels
+changed.
 
 Calibration on the six files: expected calibration error {ranked["calibration"]["first_look_ece"]:.3f} (first look),
 {ranked["calibration"]["deliberated_ece"]:.3f} (deliberated). Reliability of the latter:

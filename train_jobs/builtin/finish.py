@@ -5,14 +5,14 @@ from __future__ import annotations
 import hashlib
 import json
 import random
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 from core.checkpoint import GUARD_FILE, GUARD_FORMAT
 from core.engines.base import Prompt
-from core.types import Calibration, HarmProbability, Label, Thresholds
+from core.types import Calibration, Calibrations, HarmProbability, Label, Looks, Thresholds
 from train_jobs.builtin.corpus import TextRow
 from train_jobs.builtin.figures import calibrated, choose_thresholds, fit_calibration
 from train_jobs.builtin.judge import Judge, prompt_of
@@ -30,9 +30,7 @@ def weights_digest(folder: Path) -> str:
     return digest.hexdigest()[:12]
 
 
-def write_guard_file(
-    folder: Path, first: Calibration, deliberated: Calibration, thresholds: Thresholds
-) -> dict[str, Any]:
+def write_guard_file(folder: Path, calibrations: Calibrations, thresholds: Thresholds) -> dict[str, Any]:
     """Write `guard.json`, which `core.checkpoint` reads; returns what it says."""
     said = {
         "format": GUARD_FORMAT,
@@ -43,7 +41,7 @@ def write_guard_file(
         "max_new_tokens": MAX_NEW_TOKENS,
         "first_look_trained": True,
         "thresholds": asdict(thresholds),
-        "calibration": {"first_look": asdict(first), "deliberated": asdict(deliberated)},
+        "calibration": asdict(calibrations),
         "preprocessing": asdict(PREPROCESSING),
     }
     (folder / GUARD_FILE).write_text(json.dumps(said, indent=2) + "\n", encoding="utf-8")
@@ -63,34 +61,53 @@ def truths(row: TextRow, p: HarmProbability) -> list[tuple[float, bool]]:
 def calibrate_folder(
     folder: Path, work: Path, held_out: Sequence[TextRow], rows: int, seed: int, say: Callable[[str], None]
 ) -> dict[str, Any]:
-    """Fit both calibrations and the thresholds on held-out rows, typed and drawn, and write `guard.json`."""
-    write_guard_file(folder, Calibration(), Calibration(), Thresholds())
+    """Fit the calibrations and the thresholds on held-out rows, and write `guard.json`.
+
+    Typed rows and rows drawn into pictures and clips are fitted apart. The thresholds come from typed requests.
+    """
+    write_guard_file(folder, Calibrations(), Thresholds())
     judge = Judge(folder, work, say)
     try:
         rng = random.Random(seed)
         chosen = rng.sample(list(held_out), min(rows, len(held_out)))
         prompts: list[Prompt] = [prompt_of(row) for row in chosen]
-        shown = three_ways(held_out, max(8, rows // 5), seed + 1)
+        shown = three_ways(held_out, max(8, rows // 4), seed + 1)
         media = [prompt for each in shown for prompt in (each.image, each.video)]
         answers = judge.answers([*prompts, *media], "held-out rows for calibration")
     finally:
         judge.close()
-    looked: list[tuple[float, bool]] = []
-    told: list[tuple[float, bool]] = []
-    harmless: list[float] = []
-    for row, (look, completion) in zip(chosen, answers, strict=False):
-        looked += truths(row, look)
-        told += truths(row, completion.probability)
-        if row.request_label is Label.UNHARMFUL and row.response is None and completion.probability.request is not None:
-            harmless.append(completion.probability.request)
-    for at, (look, completion) in enumerate(answers[len(chosen) :]):
-        if look.request is not None and completion.probability.request is not None:
-            looked.append((look.request, shown[at // 2].harmful))
-            told.append((completion.probability.request, shown[at // 2].harmful))
-    first = fit_calibration([p for p, _ in looked], [truth for _, truth in looked])
-    deliberated = fit_calibration([p for p, _ in told], [truth for _, truth in told])
-    thresholds = choose_thresholds(calibrated(harmless, deliberated))
-    said = write_guard_file(folder, first, deliberated, thresholds)
-    say(f"calibrated on {len(looked)} first looks and {len(told)} deliberations: {json.dumps(said['calibration'])}")
+    typed, drawn = answers[: len(chosen)], answers[len(chosen) :]
+    truth_of_drawn = [each.harmful for each in shown for _ in range(2)]
+    calibrations = Calibrations(
+        text=Looks(
+            _fit([pair for row, (look, _) in zip(chosen, typed, strict=True) for pair in truths(row, look)]),
+            _fit(
+                [pair for row, (_, said) in zip(chosen, typed, strict=True) for pair in truths(row, said.probability)]
+            ),
+        ),
+        media=Looks(
+            _fit(list(_requests([look for look, _ in drawn], truth_of_drawn))),
+            _fit(list(_requests([said.probability for _, said in drawn], truth_of_drawn))),
+        ),
+    )
+    harmless = [
+        said.probability.request
+        for row, (_, said) in zip(chosen, typed, strict=True)
+        if row.request_label is Label.UNHARMFUL and row.response is None and said.probability.request is not None
+    ]
+    thresholds = choose_thresholds(calibrated(harmless, calibrations.text.deliberated))
+    said = write_guard_file(folder, calibrations, thresholds)
+    say(f"calibrated on {len(typed)} typed and {len(drawn)} drawn rows: {json.dumps(said['calibration'])}")
     say(f"thresholds from {len(harmless)} harmless held-out requests: {json.dumps(said['thresholds'])}")
     return said
+
+
+def _requests(read: Sequence[HarmProbability], harmful: Sequence[bool]) -> Iterator[tuple[float, bool]]:
+    """Probability and truth of the requests whose label could be read."""
+    for probability, truth in zip(read, harmful, strict=True):
+        if probability.request is not None:
+            yield probability.request, truth
+
+
+def _fit(pairs: Sequence[tuple[float, bool]]) -> Calibration:
+    return fit_calibration([p for p, _ in pairs], [truth for _, truth in pairs])

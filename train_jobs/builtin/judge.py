@@ -16,7 +16,7 @@ from core.limits import MediaLimits
 from core.loading import load_guard
 from core.media import MediaStore
 from core.settings import Settings
-from core.types import Assessment, Calibration, Decision, HarmProbability, Sample, Thresholds
+from core.types import Assessment, Calibrations, Decision, HarmProbability, Sample, Thresholds
 from core.video import VideoReader
 from train_jobs.builtin.corpus import TextRow, row_from_json
 from train_jobs.builtin.examples import beginning
@@ -87,8 +87,7 @@ class Judge:
         self,
         prompts: Sequence[Prompt],
         what: str,
-        first: Calibration,
-        deliberated: Calibration,
+        calibrations: Calibrations,
         thresholds: Thresholds,
     ) -> list[Answer]:
         """Calibrated answers with decisions, as the guard makes them."""
@@ -96,7 +95,9 @@ class Judge:
         for prompt, (look, completion) in zip(prompts, self.answers(prompts, what), strict=True):
             has_response = prompt.sample.response is not None
             said, _ = read(self.guard.protocol, completion, has_response=has_response)
-            looked, told = calibrate_both(look, first), calibrate_both(completion.probability, deliberated)
+            fitted = calibrations.of(media=bool(prompt.media))
+            looked = calibrate_both(look, fitted.first_look)
+            told = calibrate_both(completion.probability, fitted.deliberated)
             out.append(Answer(looked, told, said, completion, decide(thresholds, said, told, looked)))
         return out
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import random
 import statistics
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -73,10 +73,7 @@ class Scoring:
                     "review": self.opened.info.thresholds.review,
                     "block": self.opened.info.thresholds.block,
                 },
-                "calibration": {
-                    name: {"temperature": c.temperature, "bias": c.bias}
-                    for name, c in (("first_look", self.opened.first_look), ("deliberated", self.opened.deliberated))
-                },
+                "calibration": asdict(self.opened.calibrations),
                 "flat": self.flat(),
                 "shown": self.shown(),
                 "typographic": self.typographic(),
@@ -91,7 +88,7 @@ class Scoring:
 
     def _judged(self, prompts: Sequence[Prompt], what: str, shown: Sequence[str | None] | None = None) -> list[Answer]:
         opened = self.opened
-        answers = self.judge.judged(prompts, what, opened.first_look, opened.deliberated, opened.info.thresholds)
+        answers = self.judge.judged(prompts, what, opened.calibrations, opened.info.thresholds)
         self.answers += zip(prompts, answers, shown or [None] * len(prompts), strict=True)
         return answers
 
@@ -138,7 +135,7 @@ class Scoring:
                 "deliberated_auc": round(figures.roc_auc(told, same), 4),
                 "first_look_auc_on_those": round(figures.roc_auc([p[at] for _, at in pairs], same), 4),
             })  # fmt: skip
-            looked_all += zip(figures.calibrated(p, self.opened.first_look), truth, strict=True)
+            looked_all += zip(figures.calibrated(p, self.opened.calibrations.text.first_look), truth, strict=True)
             told_all += zip(told, same, strict=True)
             if name in ("xstest", "openai_moderation"):
                 harmless["guard"] += [value for value, bad in zip(p, truth, strict=True) if not bad]
@@ -264,8 +261,7 @@ class Scoring:
         answers = self.judge.judged(
             prompts,
             "transplanted reasoning",
-            self.opened.first_look,
-            self.opened.deliberated,
+            self.opened.calibrations,
             self.opened.info.thresholds,
         )
         for answer, was, sign in zip(answers, before, direction, strict=True):
