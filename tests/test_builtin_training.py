@@ -285,6 +285,7 @@ def test_the_first_look_read_in_training_is_the_one_read_when_the_guard_runs(tmp
     from core.checkpoint import open_checkpoint
     from core.engines.base import Prompt
     from core.engines.transformers_engine import TransformersEngine
+    from core.types import Calibrations
     from train_jobs.builtin import finish, network, setup
     from train_jobs.builtin.batches import Encoder
     from train_jobs.builtin.loop import label_scores

@@ -32,7 +32,7 @@ class Sizes:
     """How many rows are reasoned about, and of how many the first look is taken (`looked`, in each ranked file)."""
 
     ranked: int = 100
-    flat: int = 200
+    flat: int = 530
     shown: int = 160
     headings: int = 40
     timed: int = 21
