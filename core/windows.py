@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from itertools import pairwise
 
 from core.engines.base import Prompt
 from core.types import Sample, WindowScore
@@ -81,7 +82,7 @@ def text_windows(sample: Sample, size: int) -> list[Window]:
 
 
 def media_windows(prompt: Prompt, frames: int) -> list[Window]:
-    """Each medium by itself, a video in stretches of at most so many sampled frames; the texts beside every one."""
+    """Each medium by itself, a video in even stretches of at most so many frames; the texts beside every one."""
     windows: list[Window] = []
     for ref, medium in zip(prompt.sample.media, prompt.media, strict=True):
         sample = replace(prompt.sample, media=(ref,))
@@ -90,8 +91,9 @@ def media_windows(prompt: Prompt, frames: int) -> list[Window]:
             continue
         times = medium.timestamps
         gap = (times[-1] - times[0]) / (len(times) - 1) if len(times) > 1 else 1.0
-        for start in range(0, len(times), frames):
-            stop = min(len(times), start + frames)
+        count = -(-len(times) // frames)
+        bounds = [round(at * len(times) / count) for at in range(count + 1)]
+        for start, stop in pairwise(bounds):
             part = replace(prompt, sample=sample, media=(medium.window(start, stop),))
             windows.append(Window(part, times[start], times[stop - 1] + gap, "video"))
     return windows
