@@ -41,6 +41,7 @@ def endless(checkpoint: CheckpointFolder) -> tuple[TransformersEngine, Guard]:
     engine = TransformersEngine(checkpoint, device="cpu", dtype="float32")
     engine.info = replace(engine.info, max_new_tokens=TOKENS, context_tokens=4096)
     engine._end_ids = frozenset()
+    engine.model.generation_config.eos_token_id = None
     return engine, _guard(engine, checkpoint)
 
 

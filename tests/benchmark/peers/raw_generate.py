@@ -35,11 +35,18 @@ class RawGenerate:
             "generation_config": config,
             "streamer": streamer,
         }
-        worker = threading.Thread(target=self._model.generate, kwargs=arguments)
+        written: list[int] = []
+
+        def generate() -> None:
+            written.append(self._model.generate(**arguments).shape[1] - inputs["input_ids"].shape[1])
+
+        worker = threading.Thread(target=generate)
         worker.start()
         first: float | None = None
         for piece in streamer:
             if piece and first is None:
                 first = time.perf_counter() - start
         worker.join()
+        if written != [tokens]:
+            raise RuntimeError(f"plain generate wrote {written} tokens instead of {tokens}")
         return first if first is not None else float("nan"), time.perf_counter() - start
