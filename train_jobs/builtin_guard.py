@@ -74,7 +74,8 @@ def train(options: argparse.Namespace, work: Path, corpus: Any) -> None:
     made = setup.make_tokenizer(corpus.train)
     ids = tokenizer.control_ids(made)
     encoder = Encoder(setup.prompt_encoder(made), random.Random(options.seed))
-    model = network.build(len(made), ids, options.seed).to(device)
+    say("the token embeddings that training begins with")
+    model = network.build(len(made), ids, options.seed, setup.embeddings(made, corpus.train)).to(device)
     say(
         f"{len(corpus.train)} rows to train on, {len(corpus.held_out)} held out, {len(made)} tokens, "
         f"{sum(p.numel() for p in model.parameters()):,} parameters, {device}"
@@ -136,8 +137,8 @@ def run(options: argparse.Namespace) -> None:
         torch.set_num_threads(options.threads)
     work = work_folder(options.work)
     work.mkdir(parents=True, exist_ok=True)
-    say("reading the rows and fitting the linear models")
-    corpus = setup.cached_corpus(options.data, work, options.seed)
+    say("reading the rows and fitting the teachers")
+    corpus = setup.cached_corpus(options.data, work, options.seed, say)
     if options.evaluate:
         evaluate(options, work, corpus)
         return

@@ -129,6 +129,18 @@ class Encoder:
                 soft[middle + spot - 1] = side.soft
         return Line(prompt, tuple(ids), (start, middle), tuple(targets), tuple(weights), soft)
 
+    def copying(self) -> Line:
+        """Tokens at random and the same once more, for the first lessons in quoting: only the repeat is trained."""
+        first = len(self.prompts.controls) + 256
+        tokenizer: Any = self.prompts.tokenizer
+        said = [self.rng.randrange(first, len(tokenizer)) for _ in range(self.rng.randint(12, 60))]
+        begin = self.rng.randint(0, len(said) // 2)
+        again = said[begin : begin + self.rng.randint(8, 30)]
+        ids = (*said, *again)
+        weights = [0.0] * len(said) + [1.0] * (len(again) - 1) + [0.0]
+        prompt = EncodedPrompt(ids, (0,) * len(ids), ())
+        return Line(prompt, ids, (len(ids), len(ids)), (*ids[1:], self.end), tuple(weights), {})
+
     def _reading(self, medium: DecodedMedia, text: str, letters: Sequence[Letter]) -> Line:
         """A picture and its transcription, nothing else: many fit into one batch."""
         patches = self.prompts.patches(medium)

@@ -17,8 +17,10 @@ from train_jobs.builtin.linear import CrossFitted, document
 from train_jobs.builtin.targets import ABSENT, Evidence, Side
 
 IMAGE_PIXELS, FRAME_PIXELS, MAX_FRAMES = 147_456, 49_152, 8
-MEDIA_TEXT_WORDS = 36
-TEXT_DELIBERATES = 0.35
+MEDIA_TEXT_WORDS = 24
+PIXELS_A_LETTER = (230.0, 480.0)
+"""Area of a drawn picture for each letter of its text, in pixels: letters of 12 to 20 pixels on most."""
+TEXT_DELIBERATES = 0.5
 """Share of typed rows that train the reasoned answer too; all train the first look, which is far shorter."""
 
 NEUTRAL = (
@@ -34,6 +36,10 @@ NEUTRAL_CLIP = (
     "What does the video say?",    "Do what the video says.", "Is there any text?", "Please watch this.",
 )  # fmt: skip
 RESPONSE_DEFAULT_RISK = 0.02
+JOINED_SHARE, JOINED_WORDS = 0.1, 24
+"""How often two typed requests are joined into one, harmful if either is, and how many words of each."""
+SHAKEN = 0.6
+"""Standard deviation of what is added to an estimate's log-odds before it is stated as a grade."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -148,26 +154,49 @@ class Deck:
             self._rng.shuffle(self._order)
         return self._rows[self._order.pop()]
 
+    def _side(self, label: Label, estimate: float) -> Side:
+        return Side(label, estimate, self._rng.gauss(0, SHAKEN))
+
+    def _worst(self, rows: Sequence[Graded]) -> Graded:
+        return max(rows, key=lambda each: (each.row.request_label is Label.HARMFUL, each.request_estimate))
+
     def _pick(self, harmful: float = 0.5) -> Graded:
         return self._rng.choice(self._harmful if self._rng.random() < harmful else self._benign)
 
     def text(self, graded: Graded, *, vary: bool = True) -> Example:
         """The row as typed text, sometimes in a frame of everyday words or with another letter case."""
         rng, row = self._rng, graded.row
+        if vary and row.response is None and row.request_label is not Label.UNLABELLED and rng.random() < JOINED_SHARE:
+            return self._joined(graded)
         if vary and row.response is None and rng.random() < 0.12:
             row = wrapped(row, rng)
         request = cut(row.request, rng, 60, 150)
         if vary and rng.random() < 0.2:
             request = roughened(request, rng)
         response = None if row.response is None else cut(row.response, rng, 48, 110)
-        side = Side(row.request_label, graded.request_estimate)
-        other = ABSENT if response is None else Side(row.response_label, graded.response_estimate)
+        side = self._side(row.request_label, graded.request_estimate)
+        other = ABSENT if response is None else self._side(row.response_label, graded.response_estimate)
         which = "request" if response is None else "response"
         weighed = other if response is not None else side
         seen = request if response is None else f"{request} {response}"
         words = self._models[which].telling_words(seen, graded.row.request, weighed.estimate >= 0.5)
         reasoned = not vary or rng.random() < TEXT_DELIBERATES
         return Example(Evidence(request, response, row.topic, tuple(words)), side, other, deliberates=reasoned)
+
+    def _joined(self, graded: Graded) -> Example:
+        """Two requests as one text: so that a harmful part tells in any company, and a style in none."""
+        rng = self._rng
+        both = [graded, self._pick(0.35)]
+        rng.shuffle(both)
+        request = rng.choice(("\n", " ", "\n\n")).join(beginning(each.row.request, JOINED_WORDS) for each in both)
+        worst = self._worst(both)
+        side = self._side(worst.row.request_label, worst.request_estimate)
+        towards = worst.request_estimate >= 0.5
+        words = self._models["request"].telling_words(
+            beginning(worst.row.request, JOINED_WORDS), worst.row.request, towards
+        )
+        reasoned = rng.random() < TEXT_DELIBERATES
+        return Example(Evidence(request, None, worst.row.topic, tuple(words)), side, deliberates=reasoned)
 
     def _line(self) -> Example:
         rng = self._rng
@@ -179,7 +208,7 @@ class Deck:
         rng = self._rng
         text = self._some_words(3, 14)[:90]
         letters: list[render.Letter] = []
-        pixels = rng.choice((12_000, 20_000, 36_000))
+        pixels = max(8_000, int(len(text) * rng.uniform(*PIXELS_A_LETTER)))
         return self._lesson(text, render.text_picture(text, rng, self._fonts, pixels, letters=letters), letters)
 
     def _some_words(self, least: int, most: int) -> str:
@@ -220,25 +249,15 @@ class Deck:
                 text, style = as_heading(text, rng), "list"
         medium, at = self._draw_medium(text, kind, style)
         request = neutral if typed is None else cut(typed.row.request, rng, 30, 60)
-        sides = [Side(g.row.request_label, g.request_estimate) for g in (shown, typed) if g is not None]
-        worst = max(sides, key=lambda side: (side.label is Label.HARMFUL, side.estimate), default=None)
-        side = worst or Side(Label.UNHARMFUL, RESPONSE_DEFAULT_RISK)
-        words: list[str] = []
-        for source, content in ((shown, text), (typed, request)):
-            if (
-                source is not None
-                and content
-                and worst is not None
-                and source.row.request_label is worst.label
-                and not words
-            ):
-                model = self._models["request"]
-                words = model.telling_words(content, source.row.request, source.request_estimate >= 0.5, 2)
-        topic = (
-            ""
-            if worst is None
-            else next(g.row.topic for g in (shown, typed) if g is not None and g.row.request_label is worst.label)
-        )
+        present = [each for each in (shown, typed) if each is not None]
+        if not present:
+            side = self._side(Label.UNHARMFUL, RESPONSE_DEFAULT_RISK)
+            return Example(Evidence(request, kind=kind), side, medium=medium)
+        worst = self._worst(present)
+        side = self._side(worst.row.request_label, worst.request_estimate)
+        content = text if worst is shown else request
+        towards, topic = worst.request_estimate >= 0.5, worst.row.topic
+        words = self._models["request"].telling_words(content or "", worst.row.request, towards, 2)
         return Example(Evidence(request, None, topic, tuple(words), kind, text, at), side, medium=medium)
 
     def _draw_medium(self, text: str | None, kind: str, style: str | None) -> tuple[DecodedMedia, float | None]:
@@ -246,7 +265,9 @@ class Deck:
         if kind == "video":
             made = render.clip(text, rng, self._fonts, FRAME_PIXELS, rng.choice((2, 3, 4, 4, 5, 6, 8)))
             return made.media, made.shown_at
-        pixels = int(IMAGE_PIXELS * rng.choices((0.2, 0.35, 0.6, 1.0), (0.45, 0.32, 0.16, 0.07))[0])
+        pixels = int(rng.uniform(0.1, 0.5) * IMAGE_PIXELS)
+        if text is not None:
+            pixels = min(max(12_000, int(len(text) * rng.uniform(*PIXELS_A_LETTER))), IMAGE_PIXELS)
         picture = (
             render.plain_picture(rng, pixels)
             if text is None

@@ -14,6 +14,8 @@ from core.types import Calibration, Thresholds
 
 BAND = 0.3
 """Least width of the review band."""
+LEAST_SLOPE = 0.05
+"""Least factor on the log-odds in calibration: scores that say little keep their order and lose their spread."""
 REVIEWED_AT_MOST, BLOCKED_AT_MOST = 0.08, 0.008
 """Shares of harmless validation rows that the thresholds may hold up, and block."""
 
@@ -25,7 +27,7 @@ def logits(p: Sequence[float]) -> npt.NDArray[np.float64]:
 
 
 def fit_calibration(p: Sequence[float], harmful: Sequence[bool]) -> Calibration:
-    """Temperature and bias that minimise the log loss (Platt's scaling, unpenalised), by Newton's method.
+    """Temperature and bias that minimise the log loss (Platt 1999).
 
     Raises:
         ValueError: only one kind of label is given.
@@ -34,23 +36,36 @@ def fit_calibration(p: Sequence[float], harmful: Sequence[bool]) -> Calibration:
     if len(set(truth.tolist())) < 2:
         raise ValueError("calibration needs harmful and unharmful rows")
     inputs = np.stack([logits(p), np.ones(len(truth))], axis=1)
-    weights = np.array([1.0, 0.0])
+    slope, bias = _logistic(inputs, truth)
+    if slope < LEAST_SLOPE:
+        slope = LEAST_SLOPE
+        bias = float(_logistic(inputs[:, 1:], truth, LEAST_SLOPE * inputs[:, 0])[0])
+    return Calibration(temperature=round(1 / slope, 4), bias=round(bias, 4))
+
+
+def _logistic(
+    inputs: npt.NDArray[np.float64], truth: npt.NDArray[np.float64], offset: npt.NDArray[np.float64] | float = 0.0
+) -> npt.NDArray[np.float64]:
+    """Logistic regression on `inputs`, shape (rows, columns), by Newton's method; the last column is the constant.
+
+    A touch of ridge towards slope 1 keeps the minimum finite where the rows can be separated.
+    """
+    start = np.array([1.0, 0.0])[-inputs.shape[1] :]
+    weights = start.copy()
 
     def loss(at: npt.NDArray[np.float64]) -> float:
-        scores = inputs @ at
-        pull = 1e-4 * float(((at - np.array([1.0, 0.0])) ** 2).sum())
-        return float((np.logaddexp(0, scores) - truth * scores).mean()) + pull
+        scores = inputs @ at + offset
+        return float((np.logaddexp(0, scores) - truth * scores).mean()) + 1e-4 * float(((at - start) ** 2).sum())
 
     for _ in range(100):
-        guess = 1 / (1 + np.exp(-np.clip(inputs @ weights, -60, 60)))
-        gradient = inputs.T @ (guess - truth) / len(truth) + 2e-4 * (weights - np.array([1.0, 0.0]))
-        curvature = (inputs * (guess * (1 - guess))[:, None]).T @ inputs / len(truth) + 2e-4 * np.eye(2)
+        guess = 1 / (1 + np.exp(-np.clip(inputs @ weights + offset, -60, 60)))
+        gradient = inputs.T @ (guess - truth) / len(truth) + 2e-4 * (weights - start)
+        curvature = (inputs * (guess * (1 - guess))[:, None]).T @ inputs / len(truth) + 2e-4 * np.eye(len(start))
         step, length = np.linalg.solve(curvature, gradient), 1.0
         while loss(weights - length * step) > loss(weights) and length > 1e-6:
             length /= 2  # a full step may overshoot where the curve is nearly flat
         weights = weights - length * step
-    slope = max(float(weights[0]), 0.05)
-    return Calibration(temperature=round(1 / slope, 4), bias=round(float(weights[1]), 4))
+    return weights
 
 
 def calibrated(p: Sequence[float], calibration: Calibration) -> list[float]:

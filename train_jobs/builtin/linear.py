@@ -73,12 +73,17 @@ class CrossFitted:
         return out
 
     def telling_words(self, text: str, key: str, towards_harm: bool, count: int = 3) -> list[str]:
-        """The words of the text that weigh most in one direction, as they are written there, weightiest first."""
+        """The words of the text that weigh most in one direction, as they are written there, weightiest first.
+
+        Words such as "how" and "the" are left out: they weigh by style alone.
+        """
+        from sklearn.feature_extraction.text import ENGLISH_STOP_WORDS
+
         model = self._fold(key)
         found: dict[str, tuple[float, str]] = {}
         for match in WORD.finditer(text):
             weight = model.weight(match.group()) * (1 if towards_harm else -1)
-            if weight > 1.0:
+            if weight > 1.0 and match.group().lower() not in ENGLISH_STOP_WORDS:
                 found.setdefault(match.group().lower(), (weight, match.group()))
         return [word for _, word in sorted(found.values(), key=lambda each: (-each[0], each[1]))[:count]]
 

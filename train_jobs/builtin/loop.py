@@ -17,14 +17,14 @@ from train_jobs.builtin.batches import LABEL_WEIGHT, LETTERS, SLOTS, Encoder, Li
 from train_jobs.builtin.examples import Deck, Example
 
 LESSONS: tuple[tuple[float, Mapping[str, float]], ...] = (
-    (0.03, {"text": 1.0}),
-    (0.35, {"text": 1.0, "letters": 0.7}),
-    (0.65, {"text": 0.30, "line": 0.33, "page": 0.37, "letters": 0.4}),
-    (1.01, {"text": 0.46, "page": 0.14, "image": 0.28, "video": 0.12, "letters": 0.1}),
+    (0.05, {"text": 0.55, "copy": 0.45}),
+    (0.40, {"text": 1.0, "letters": 0.3}),
+    (0.58, {"text": 0.35, "line": 0.25, "page": 0.4, "letters": 0.35}),
+    (1.01, {"text": 0.42, "page": 0.10, "image": 0.33, "video": 0.15, "letters": 0.08}),
 )
 """Until which share of the run which kinds of examples are drawn; `letters` is the share of steps in which the vision
-tower alone names letters. Pictures come by way of letters and single lines: the full form straight away teaches no
-reading."""
+tower alone names letters. Quoting comes by way of repeated tokens, pictures by way of letters and single lines: the
+full form straight away teaches no reading."""
 
 
 NAMING_SHARPNESS = 20.0
@@ -216,7 +216,9 @@ class Trainer:
         if not self._lines:
             mix = {kind: share for kind, share in lesson(progress).items() if kind != "letters"}
             kinds = self.rng.choices(list(mix), list(mix.values()), k=self.plan.pool)
-            drawn = [self.encoder.line(self.deck.draw(kind)) for kind in kinds]
+            drawn = [
+                self.encoder.copying() if kind == "copy" else self.encoder.line(self.deck.draw(kind)) for kind in kinds
+            ]
             self._lines = by_length(drawn, self.plan.batch_tokens)
             self.rng.shuffle(self._lines)
         return self._lines.pop()
@@ -238,7 +240,7 @@ class Trainer:
         loss = loss + naming
         self._seen.clear()
         for group in self.letter_optimizer.param_groups:
-            group["lr"] = LETTER_RATE * min(1.0, (self._letter_steps + 1) / 20)
+            group["lr"] = LETTER_RATE * min(1.0, (self._letter_steps + 1) / 20) * (1.05 - progress)
         self.letter_optimizer.zero_grad(set_to_none=True)
         loss.backward()
         torch.nn.utils.clip_grad_norm_([*tower.parameters(), *self.speller.parameters()], 1.0)

@@ -13,12 +13,12 @@ from core.vision import VisionSpec
 
 VISION = VisionSpec(patch_size=16, temporal_patch_size=2, merge_size=2, mean=(0.5, 0.5, 0.5), std=(0.5, 0.5, 0.5))
 
-CONTEXT = 1024
-"""Positions that the network can be asked for; guard.json names how many it was trained for."""
+CONTEXT, WIDTH = 1024, 256
+"""Positions that the network can be asked for (guard.json names how many it was trained for); hidden size."""
 
 
 def configuration(vocabulary: int, ids: dict[str, int]) -> Any:
-    """The configuration: about 6.2 M parameters with a vocabulary of 6,144.
+    """The configuration: about 6.7 M parameters with a vocabulary of 8,192.
 
     Args:
         ids: token ids of the control tokens by name.
@@ -27,7 +27,7 @@ def configuration(vocabulary: int, ids: dict[str, int]) -> Any:
 
     text = {
         "vocab_size": vocabulary,
-        "hidden_size": 256,
+        "hidden_size": WIDTH,
         "intermediate_size": 704,
         "num_hidden_layers": 4,
         "num_attention_heads": 4,
@@ -45,7 +45,7 @@ def configuration(vocabulary: int, ids: dict[str, int]) -> Any:
         "hidden_size": 128,
         "intermediate_size": 384,
         "num_heads": 2,
-        "out_hidden_size": 256,
+        "out_hidden_size": WIDTH,
         "patch_size": VISION.patch_size,
         "temporal_patch_size": VISION.temporal_patch_size,
         "spatial_merge_size": VISION.merge_size,
@@ -76,8 +76,12 @@ def quicken(model: Any) -> None:
     embed.forward = forward
 
 
-def build(vocabulary: int, ids: dict[str, int], seed: int) -> Any:
-    """The network with fresh weights, float32, in training mode."""
+def build(vocabulary: int, ids: dict[str, int], seed: int, embeddings: Any = None) -> Any:
+    """The network with fresh weights, float32, in training mode.
+
+    Args:
+        embeddings: array of shape (vocabulary, WIDTH) that the token embeddings begin with; random unless given.
+    """
     import torch
     from transformers import Qwen3VLForConditionalGeneration
 
@@ -85,6 +89,9 @@ def build(vocabulary: int, ids: dict[str, int], seed: int) -> Any:
     model = Qwen3VLForConditionalGeneration(configuration(vocabulary, ids))
     model.generation_config.eos_token_id = ids["<|im_end|>"]
     model.generation_config.pad_token_id = ids["<|endoftext|>"]
+    if embeddings is not None:
+        with torch.no_grad():
+            model.get_input_embeddings().weight.copy_(torch.from_numpy(embeddings))
     quicken(model)
     model.train()
     return model

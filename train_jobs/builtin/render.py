@@ -186,12 +186,12 @@ def text_picture(
     words = text.split()
     path = rng.choice(fonts)
     if style == "list":
-        paragraphs, size = _numbered(words, rng), rng.randint(15, 44)
+        paragraphs, size = _numbered(words, rng), rng.randint(15, 42)
     elif style == "line":
         paragraphs, size = [words], rng.randint(12, 30)
     else:
         paragraphs = [line.split() for line in text.split("\n")] if rng.random() < 0.7 else [words]
-        size = rng.randint(11, 34)
+        size = rng.randint(13, 32)
     side = math.isqrt(max_pixels)
     while True:
         font = _font(path, size)
@@ -212,7 +212,7 @@ def text_picture(
     elif style == "caption":
         height = max(height, min(int(height * rng.uniform(1.1, 2.5)), max_pixels // width))
     base, ink = _colours(rng)
-    under = "scene" if style == "caption" else rng.choices(("plain", "gradient", "noise"), (0.6, 0.25, 0.15))[0]
+    under = "scene" if style == "caption" else rng.choices(("plain", "gradient", "noise"), (0.7, 0.18, 0.12))[0]
     image = background(width, height, rng, base, under)
     draw = ImageDraw.Draw(image)
     left, top = edge, edge if style == "list" else edge + rng.randint(0, max(0, height - len(lines) * step - 2 * edge))
@@ -228,14 +228,14 @@ def text_picture(
 def _worn(image: Image.Image, rng: random.Random) -> Picture:
     """Sometimes scaled down a little, blurred or turned by a hair, as pictures are that have travelled."""
     choice = rng.random()
-    if choice < 0.2:
-        factor = rng.uniform(0.75, 1.0)
+    if choice < 0.12:
+        factor = rng.uniform(0.8, 1.0)
         size = max(32, int(image.width * factor)), max(32, int(image.height * factor))
         image = image.resize(size, Image.Resampling.BICUBIC)
-    elif choice < 0.3:
+    elif choice < 0.2:
         image = image.filter(ImageFilter.GaussianBlur(rng.uniform(0.3, 0.8)))
-    elif choice < 0.4:
-        image = image.rotate(rng.uniform(-2.5, 2.5), Image.Resampling.BICUBIC, fillcolor=image.getpixel((0, 0)))
+    elif choice < 0.25:
+        image = image.rotate(rng.uniform(-2.0, 2.0), Image.Resampling.BICUBIC, fillcolor=image.getpixel((0, 0)))
     return np.asarray(image.convert("RGB"))
 
 

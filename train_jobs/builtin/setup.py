@@ -5,8 +5,8 @@ from __future__ import annotations
 import pickle
 import random
 import shutil
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -14,14 +14,14 @@ from core.checkpoint import PROTOCOLS
 from core.encode import PromptEncoder
 from core.protocol import load_protocol
 from core.types import Label, Preprocessing
-from train_jobs.builtin import network, render, targets, tokenizer
+from train_jobs.builtin import network, render, targets, teachers, tokenizer
 from train_jobs.builtin.batches import Encoder, Line
 from train_jobs.builtin.corpus import TextRow, load_rows, request_side, response_side, split
 from train_jobs.builtin.everyday import counter_speech, everyday_rows
 from train_jobs.builtin.examples import FRAME_PIXELS, IMAGE_PIXELS, MAX_FRAMES, Deck, Example, Graded, grade
 from train_jobs.builtin.linear import CrossFitted, cross_fit, document
 
-VOCABULARY = 6144
+VOCABULARY = 8192
 EVERYDAY_ROWS = 9_000
 OPPOSED_ROWS = 500
 PROTOCOL_FILE = PROTOCOLS / "guardroom-v1.toml"
@@ -54,8 +54,10 @@ def all_rows(data: Path, seed: int, everyday: int = EVERYDAY_ROWS) -> list[TextR
     return [*rows, *everyday_rows(everyday, seed), *counter_speech(posts, OPPOSED_ROWS, seed)]
 
 
-def prepare_corpus(data: Path, seed: int, everyday: int = EVERYDAY_ROWS) -> Corpus:
-    """Load, split and grade; half a minute on two cores."""
+def prepare_corpus(
+    data: Path, seed: int, everyday: int = EVERYDAY_ROWS, say: Callable[[str], None] = lambda line: None
+) -> Corpus:
+    """Load, split and grade; four minutes on two cores."""
     train, held_out = split(all_rows(data, seed, everyday))
 
     def fitted(rows: Sequence[TextRow], harmful: Sequence[bool]) -> CrossFitted:
@@ -65,19 +67,21 @@ def prepare_corpus(data: Path, seed: int, everyday: int = EVERYDAY_ROWS) -> Corp
     requests = fitted(side, [row.request_label is Label.HARMFUL for row in side])
     side = response_side(train)
     responses = fitted(side, [row.response_label is Label.HARMFUL for row in side])
-    return Corpus(
-        tuple(grade(train, requests, responses)), tuple(grade(held_out, requests, responses)), requests, responses
-    )
+    every = [*grade(train, requests, responses), *grade(held_out, requests, responses)]
+    meant = teachers.by_meaning(train, [each.row for each in every], say)
+    taught = teachers.blended([each.request_estimate for each in every], meant.tolist())
+    every = [replace(each, request_estimate=float(p)) for each, p in zip(every, taught, strict=True)]
+    return Corpus(tuple(every[: len(train)]), tuple(every[len(train) :]), requests, responses)
 
 
-def cached_corpus(data: Path, work: Path, seed: int) -> Corpus:
+def cached_corpus(data: Path, work: Path, seed: int, say: Callable[[str], None] = lambda line: None) -> Corpus:
     """The same, kept in the work folder by this command for this command, so that resuming is quick."""
     path = work / f"corpus-{seed}.pickle"
     if path.is_file():
         with path.open("rb") as file:
             corpus: Corpus = pickle.load(file)
         return corpus
-    corpus = prepare_corpus(data, seed)
+    corpus = prepare_corpus(data, seed, say=say)
     with path.open("wb") as file:
         pickle.dump(corpus, file)
     return corpus
@@ -88,6 +92,22 @@ def make_tokenizer(rows: Sequence[Graded]) -> Any:
     texts = [each.row.request for each in rows] + [each.row.response[:1500] for each in rows if each.row.response]
     topics = [f"4. It is about {each.row.topic}." for each in rows if each.row.topic]
     return tokenizer.train([*texts, *topics, *(targets.wording() * 400)], VOCABULARY)
+
+
+def embeddings(made: Any, rows: Sequence[Graded]) -> Any:
+    """The token embeddings that training begins with; see `teachers.warm_start`."""
+
+    def weights(texts: Sequence[str], harmful: Sequence[bool]) -> Any:
+        return teachers.token_weights(made(list(texts), add_special_tokens=False)["input_ids"], harmful, len(made))
+
+    asked = request_side([each.row for each in rows])
+    told = response_side([each.row for each in rows])
+    return teachers.warm_start(
+        made,
+        weights([row.request for row in asked], [row.request_label is Label.HARMFUL for row in asked]),
+        weights([row.response or "" for row in told], [row.response_label is Label.HARMFUL for row in told]),
+        network.WIDTH,
+    )
 
 
 def prompt_encoder(made: Any) -> PromptEncoder:

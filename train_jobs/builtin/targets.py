@@ -1,20 +1,22 @@
 """What the guard is taught to write about a sample: short numbered steps about it, and a graded statement of risk.
 
-No step says the label's word. The grade comes from a mixture of the linear model's held-out probability and the
-label, so that the label after it keeps a probability of its own.
+No step says the label's word. The grade is the teachers' held-out estimate, a little shaken, so that the label after
+it keeps a probability of its own and goes on looking at the sample.
 """
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 from core.types import Assessment, Label
 
-GRADES = ((0.1, "none"), (0.3, "low"), (0.55, "unclear"), (0.8, "raised"), (1.01, "high"))
-LABEL_SHARE = 0.2
-"""The label's share in the grade; the rest is the linear model's."""
-SOFT_SHARE = 0.15
-"""The linear model's share in the target of a label token: distillation against over-confidence."""
+GRADES = ((0.06, "none"), (0.18, "slight"), (0.36, "low"), (0.64, "unclear"), (0.82, "raised"), (0.94, "high"),
+          (1.01, "severe"))  # fmt: skip
+"""Upper limits of the estimate, and the word for it."""
+SOFT_SHARE = 0.5
+"""The teachers' share in the target of a label token: distillation (Hinton et al. 2015), against learning a corpus by
+its style."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,7 +25,9 @@ class Side:
 
     label: Label
     estimate: float
-    """P(harmful) by the linear model that has not seen the row."""
+    """P(harmful) by the teachers that have not seen the row."""
+    shaken: float = 0.0
+    """Added to the estimate's log-odds before it is put into a word."""
 
     @property
     def trained(self) -> bool:
@@ -45,10 +49,8 @@ class Side:
     @property
     def grade(self) -> str:
         """The risk in one word."""
-        if self.label is Label.UNLABELLED:
-            risk = self.estimate
-        else:
-            risk = (1 - LABEL_SHARE) * self.estimate + LABEL_SHARE * float(self.label is Label.HARMFUL)
+        clipped = min(max(self.estimate, 1e-6), 1 - 1e-6)
+        risk = 1 / (1 + math.exp(-math.log(clipped / (1 - clipped)) - self.shaken))
         return next(word for limit, word in GRADES if risk < limit)
 
 
@@ -83,7 +85,7 @@ class Evidence:
     """Seconds of the first frame that shows it."""
 
 
-REQUEST_WORDS, MEDIA_WORDS, RESPONSE_WORDS = 10, 18, 8
+REQUEST_WORDS, MEDIA_WORDS, RESPONSE_WORDS = 8, 16, 6
 
 
 def steps(evidence: Evidence, request: Side, response: Side) -> tuple[str, ...]:
