@@ -296,14 +296,13 @@ def test_training_moves_the_weights_and_the_loss_and_the_two_answers_do_not_see_
     media = [encoder.line(deck.draw(kind)) for kind in ("image", "video", "line", "page")]
     trainer._lines = [media]
     seen.append(trainer.one_step(0.01))
-    seen.append(trainer.letter_step(0.4))
     assert all(np.isfinite(list(figures_of_step.values())).all() for figures_of_step in seen)
     still = [name for name, p in model.named_parameters() if torch.equal(p, start[name])]
     assert still == []
     trainer.save_state()
     again = Trainer(network.build(len(made), ids, 1), encoder, deck, plan, tmp_path, ids["<|endoftext|>"], 0)
     assert again.load_state()
-    assert again.step == trainer.step == 4
+    assert again.step == trainer.step == 3
     weights = zip(again.model.parameters(), trainer.model.parameters(), strict=True)
     assert all(torch.equal(a, b) for a, b in weights)
 
@@ -321,6 +320,58 @@ def test_a_lesson_in_quoting_trains_what_stood_there_before() -> None:
         said = line.ids[: trained[0]]
         asked = tuple(line.targets[at] for at in trained)
         assert any(said[at : at + len(asked)] == asked for at in range(len(said)))
+
+
+@needs_fonts
+def test_the_tower_learns_letters_apart_and_comes_into_the_guard_with_its_speller(tmp_path: Path) -> None:
+    import json
+
+    import torch
+
+    from train_jobs.builtin import network, setup, tower
+    from train_jobs.builtin.batches import Encoder
+    from train_jobs.builtin.loop import Plan, Trainer
+
+    rows = [r for r in some_rows() if r.response is None]
+    texts = [r.request for r in rows]
+    models = linear.cross_fit(texts, [r.request_label is Label.HARMFUL for r in rows], texts)
+    made = tokenizer.train(texts + list(targets.wording()) * 9, 420)
+    ids = tokenizer.control_ids(made)
+    encoder = Encoder(setup.prompt_encoder(made), random.Random(0))
+    deck = Deck(grade(rows, models, models), models, models, 1, render.font_files()[0])
+    torch.manual_seed(0)
+    eyes = network.build(len(made), ids, 1).model.visual
+    log, budget = tmp_path / "tower.jsonl", tower.Budget(None, 50)
+    reader = tower.pretrain(eyes, encoder, deck, budget, log, lambda line: None)
+    losses = [json.loads(line)["spelling"] for line in log.read_text().splitlines()]
+    assert losses[1] < losses[0] - 0.3
+    assert deck.variety == 1.0
+    tower.save(eyes, reader, tmp_path / "tower.pt")
+    plan = Plan(None, 3, batch_tokens=900, pool=8, warm_up=1)
+    trainer = Trainer(network.build(len(made), ids, 2), encoder, deck, plan, tmp_path, ids["<|endoftext|>"], 0)
+    trainer.take_tower(tmp_path / "tower.pt")
+    taken = zip(trainer.model.model.visual.parameters(), eyes.parameters(), strict=True)
+    assert all(torch.equal(a, b) for a, b in taken)
+    assert torch.equal(trainer.speller.weight, reader.weight)
+
+
+def test_a_network_built_for_quoting_repeats_tokens_before_any_training() -> None:
+    import torch
+
+    from train_jobs.builtin import network
+
+    vocabulary = 1000
+    ids = {name: at for at, name in enumerate((*tokenizer.CONTROLS, *tokenizer.THINK))}
+    embeddings = np.random.default_rng(0).normal(0, 0.04, (vocabulary, network.WIDTH)).astype(np.float32)
+    embeddings[:, 0] = 0.16
+    said = torch.randint(20, vocabulary, (16, 20), generator=torch.Generator().manual_seed(1))
+    right = {}
+    for name, start in (("seeded", embeddings), ("random", None)):
+        model = network.build(vocabulary, ids, 1, start).eval()
+        with torch.no_grad():
+            logits = model(input_ids=torch.cat([said, said], 1)).logits[:, 20:-1, 20:]
+        right[name] = float((logits.argmax(-1) + 20 == said[:, 1:]).float().mean())
+    assert right["seeded"] > 0.1 > 10 * right["random"]
 
 
 @needs_fonts

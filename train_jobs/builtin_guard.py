@@ -65,9 +65,9 @@ def train(options: argparse.Namespace, work: Path, corpus: Any) -> None:
     """Train and write the checkpoint folder."""
     import torch
 
-    from train_jobs.builtin import network, setup, tokenizer
+    from train_jobs.builtin import beside, network, setup, tokenizer
     from train_jobs.builtin.batches import Encoder
-    from train_jobs.builtin.loop import Plan, Trainer
+    from train_jobs.builtin.loop import APART, Plan, Trainer
 
     device = "cuda" if options.device != "cpu" and torch.cuda.is_available() else "cpu"
     minutes = options.minutes if options.minutes or options.steps else 60.0
@@ -86,14 +86,26 @@ def train(options: argparse.Namespace, work: Path, corpus: Any) -> None:
     if not options.fresh and trainer.load_state():
         say(f"going on from step {trainer.step} ({trainer.seconds / 60:.1f} minutes)")
         trainer.deck = setup.deck_for(corpus, corpus.train, options.seed + trainer.step)
-    trainer.run(setup.check_groups(corpus, encoder, {"text": 260, "image": 120, "video": 80}))
+    groups = setup.check_groups(corpus, encoder, {"text": 260, "image": 120, "video": 80})
+    if trainer.progress < APART:
+        left = APART - trainer.progress
+        minutes_left = minutes * left if minutes else None
+        steps_left = max(1, int(options.steps * left)) if options.steps else None
+        eyes = beside.start(options.data, work, options.seed, minutes_left, steps_left, device)
+        threads = torch.get_num_threads()
+        torch.set_num_threads(max(1, threads // 2))
+        trainer.run(groups, APART)
+        trainer.take_tower(beside.finish(eyes, work))
+        torch.set_num_threads(threads)
+        trainer.save_state()
+    trainer.run(groups)
     network.save(model, made, options.out)
     setup.copy_protocol(options.out)
-    threads = f"{torch.get_num_threads()} threads of a {platform.machine()} CPU" if device == "cpu" else "one GPU"
+    machine = f"{torch.get_num_threads()} threads of a {platform.machine()} CPU" if device == "cpu" else "one GPU"
     facts = {
         "parameters": sum(p.numel() for p in model.parameters()), "vocabulary": len(made), "train": len(corpus.train),
         "held_out": len(corpus.held_out), "steps": trainer.step, "minutes": trainer.seconds / 60,
-        "batch": plan.batch_tokens, "machine": threads,
+        "batch": plan.batch_tokens, "machine": machine,
     }  # fmt: skip
     (work / FACTS).write_text(json.dumps(facts, indent=2) + "\n")
     say(f"the trained weights are in {options.out}")
@@ -102,7 +114,7 @@ def train(options: argparse.Namespace, work: Path, corpus: Any) -> None:
 def evaluate(options: argparse.Namespace, work: Path, corpus: Any) -> None:
     """Score the guard in the output folder; write the figures to the work folder and the card beside the weights."""
     from train_jobs.builtin import render, setup
-    from train_jobs.builtin.card import render_card
+    from train_jobs.builtin.card import PLOT, reliability_svg, render_card
     from train_jobs.builtin.score import QUICK, Scoring, Sizes
 
     held_out = [each.row for each in corpus.held_out]
@@ -122,6 +134,8 @@ def evaluate(options: argparse.Namespace, work: Path, corpus: Any) -> None:
         "protocol": setup.PROTOCOL_FILE.stem, "megabytes": weights / 1e6, "everyday": setup.EVERYDAY_ROWS,
         "opposed": setup.OPPOSED_ROWS, "unseen": render.HELD_OUT, "history": options.note,
     }  # fmt: skip
+    bins = scores["ranked"]["calibration"]["reliability"]
+    (options.out / PLOT).write_text(reliability_svg(bins), encoding="utf-8")
     (options.out / "README.md").write_text(render_card(facts, scores), encoding="utf-8")
     say(f"the card is {options.out / 'README.md'}")
 

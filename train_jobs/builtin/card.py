@@ -18,7 +18,9 @@ tags: [moderation, guard, qwen3_vl, trained-from-scratch]
 
 A very small guard model, so that Guardroom moderates text, images and videos on a fresh machine without a
 download. It has the Qwen3-VL architecture ({parameters:,} parameters, float32, {megabytes:.1f} MB) and was
-trained from scratch by `python -m train_jobs.builtin_guard`; no weights of any other model are in it.
+trained by `python -m train_jobs.builtin_guard`. A pretrained sentence encoder (all-MiniLM-L6-v2, Apache-2.0) taught
+it: its word vectors, turned onto their main components, are what the token embeddings began with, and its sentence
+embeddings are behind one of the two teachers. Nothing else of another model is in it, and it needs none to run.
 
 **Not for production.** It knows the words of its training texts and little of the world. It is here to show the
 app, to run the whole loop in minutes, and to test the true code path. For real moderation name a released
@@ -52,12 +54,18 @@ clips without text were mixed in. {unseen} was kept for the scores below.
 ## Procedure
 
 Byte-level BPE of {vocabulary:,} tokens. Each row is one prompt with two answers that do not see each other: the
-first look's label, and steps with label. A label token is trained (weight 6) towards 85% label and 15% the
-held-out estimate of a linear model (TF-IDF and logistic regression, cross-fitted); an unlabelled side is written
-as that estimate says and not trained. The stated grade of risk comes from 80% of the same estimate and 20% of the
-label. Prompts count 0.15, reasoning 0.6. Curriculum: text; single drawn lines and small pages, whose letters the
-vision tower names patch by patch beside the transcription; then whole pictures and clips beside text. AdamW,
-about {batch:,} tokens a step, {steps:,} steps in {minutes:.0f} minutes on {machine} that other work shared.
+first look's label, and steps with label. A label token is trained (weight 6) half towards the label, half towards its
+teachers' held-out estimate: for requests the mean log-odds of a linear model on words (TF-IDF) and one on MiniLM's
+sentence embeddings, for responses the former alone, all cross-fitted; an unlabelled side is written as the estimate
+says and not trained. The stated grade of risk is that estimate too, shaken a little, in seven words. One typed row in
+ten is two requests joined, harmful if either is. Prompts count 0.15, reasoning 0.6.
+
+Three attention heads began as an induction circuit (copy what followed the same token before), without which
+so short a training never learned to quote; everything else but the embeddings began at random. First half of the time:
+the language model learns from repeated tokens and text, while the vision tower, in a process beside it, names letters
+in drawn lines that grow from one font in one size to all of them. Second half: lines and pages to transcribe, then
+whole pictures and clips beside text. AdamW, about {batch:,} tokens a step, {steps:,} steps in {minutes:.0f} minutes on
+{machine} that other work shared.
 {history} Calibration and thresholds were fitted on held-out rows.
 """
 
@@ -74,6 +82,44 @@ LIMITS = """\
 - Its topics and grades are learned from corpora with known biases (dialect in the posts, one-sided styles).
 - The reasoning describes what the model was taught to write; it is no proof of why the label was chosen.
 """
+
+
+PLOT = "reliability.svg"
+"""The picture beside the card."""
+
+
+def reliability_svg(bins: Sequence[tuple[int, float, float]]) -> str:
+    """The reliability plot: stated probability across, share that is harmful upwards, a dot's area for its rows.
+
+    Args:
+        bins: rows, mean probability and share that is harmful of each bin, as `figures.reliability` gives them.
+    """
+    size, edge = 300, 44
+    most = max(count for count, _, _ in bins)
+
+    def at(p: float, share: float) -> tuple[float, float]:
+        return edge + p * size, edge / 2 + (1 - share) * size
+
+    (left, bottom), (right, top) = at(0, 0), at(1, 1)
+    ticks = "".join(
+        f'<text x="{at(t, 0)[0]:.0f}" y="{bottom + 16:.0f}" text-anchor="middle">{t}</text>'
+        f'<text x="{left - 6:.0f}" y="{at(0, t)[1] + 4:.0f}" text-anchor="end">{t}</text>'
+        for t in (0, 0.25, 0.5, 0.75, 1)
+    )
+    dots = "".join(
+        f'<circle cx="{at(p, share)[0]:.1f}" cy="{at(p, share)[1]:.1f}" r="{3 + 11 * (count / most) ** 0.5:.1f}" '
+        f'fill="#2563eb" fill-opacity="0.65"><title>{count} rows: stated {p:.2f}, harmful {share:.2f}</title></circle>'
+        for count, p, share in bins
+    )
+    return (
+        f'<svg xmlns="http://www.w3.org/2000/svg" width="{size + 2 * edge}" height="{size + 2 * edge}" '
+        f'font-family="sans-serif" font-size="12" fill="#444"><rect width="100%" height="100%" fill="white"/>'
+        f'<rect x="{left}" y="{top}" width="{size}" height="{size}" fill="none" stroke="#bbb"/>'
+        f'<line x1="{left}" y1="{bottom}" x2="{right}" y2="{top}" stroke="#bbb" stroke-dasharray="4"/>{ticks}{dots}'
+        f'<text x="{left + size / 2}" y="{bottom + 36}" text-anchor="middle">stated probability</text>'
+        f'<text x="12" y="{top + size / 2}" text-anchor="middle" '
+        f'transform="rotate(-90 12 {top + size / 2})">share that is harmful</text></svg>\n'
+    )
 
 
 def percent(value: float | None) -> str:
@@ -109,6 +155,22 @@ def shortfalls(scores: Mapping[str, Any]) -> list[str]:
         f"Its mean ROC-AUC ({look}, {mean[look]:.3f}) is below the linear floor ({mean['floor_auc']:.3f})."
         for look in ("first_look_auc", "deliberated_auc")
         if mean[look] < mean["floor_auc"]
+    ]
+    out += [
+        f"On {name} the first look's ROC-AUC ({part['first_look_auc']:.3f}) is more than 0.03 below the floor."
+        for name, part in scores["ranked"].items()
+        if isinstance(part, Mapping) and "rows" in part and part["first_look_auc"] < part["floor_auc"] - 0.03
+    ]
+    everyday = scores["flat"]["everyday"]
+    if everyday["review"] > 0.10 or everyday["block"] > 0.01:
+        out.append(
+            f"Of harmless everyday writing {percent(everyday['review'])} goes to review (10% wanted at most) and "
+            f"{percent(everyday['block'])} is blocked (1%)."
+        )
+    out += [
+        f"On {name} the first look finds {percent(part['first_look'])}, the floor {percent(part['floor'])} at equal alarms."
+        for name, part in scores["ranked"]["recall"].items()
+        if part["first_look"] < part["floor"]
     ]
     if not scores["flat"]["simple_safety_tests"]["block"]:
         out.append("At the shipped thresholds nothing of SimpleSafetyTests is blocked; what it catches goes to review.")
@@ -159,15 +221,7 @@ def render_card(facts: Mapping[str, Any], scores: Mapping[str, Any]) -> str:
         f"{part['block']} blocked"
         for name, part in scores["controls"].items()
     )
-    equal = [
-        (name.removesuffix("_recall_at_10_percent_alarms"), percent(part["first_look"]), percent(part["floor"]))
-        for name, part in ranked.items()
-        if name.endswith("_alarms")
-    ]
-    bins = [
-        (count, f"{p:.2f}", f"{share:.2f}", "#" * round(20 * share))
-        for count, p, share in ranked["calibration"]["reliability"]
-    ]
+    equal = [(name, percent(part["first_look"]), percent(part["floor"])) for name, part in ranked["recall"].items()]
     moved = scores["transplanted"]
     quotes = ", ".join(f"{kind} {percent(share)}" for kind, share in written["quoted_words_in_sample"].items())
     figures = f"""\
@@ -189,7 +243,8 @@ Decisions at the shipped thresholds:
 ROC-AUC of FigStep against the look-alikes: {typographic["auc"]:.3f}; fonts and lengths of the two differ, so this is no
 proof of reading (the held-out texts below test that). Control photographs and clips without harm: {controls}.
 
-Recall of the first look at 10% false alarms on XSTest-safe and the harmless part of OpenAIModeration:
+Recall of the first look at the shipped review threshold, and of the floor at equal false alarms
+({percent(ranked["alarms"])} of XSTest-safe and the harmless part of OpenAIModeration):
 
 {table(("file", "guard", "floor"), equal)}
 
@@ -206,7 +261,7 @@ changed.
 Calibration on the six files: expected calibration error {ranked["calibration"]["first_look_ece"]:.3f} (first look),
 {ranked["calibration"]["deliberated_ece"]:.3f} (deliberated). Reliability of the latter:
 
-{table(("rows", "mean probability", "share harmful", ""), bins)}
+![How often rows of a stated probability are harmful, on the six files]({PLOT})
 
 Speed, one text after the other on the CPU, medians of {speed["verdicts"]}: first piece after
 {speed["first_piece_ms"]:.0f} ms, verdict after {speed["verdict_ms"]:.0f} ms ({speed["tokens"]:.0f} tokens).

@@ -130,6 +130,8 @@ class Deck:
         self._rows = list(rows)
         self._models = {"request": requests, "response": responses}
         self._fonts = fonts
+        self.variety = 1.0
+        """How varied the lines of the first lessons in reading are drawn; see `render.strip_picture`."""
         self._order: list[int] = []
         alone = {row.id for row in request_side([each.row for each in rows])}
         readable = [
@@ -202,7 +204,7 @@ class Deck:
         rng = self._rng
         text = self._some_words(1, 5)[:40]
         letters: list[render.Letter] = []
-        return self._lesson(text, render.strip_picture(text, rng, self._fonts, letters), letters)
+        return self._lesson(text, render.strip_picture(text, rng, self._fonts, letters, self.variety), letters)
 
     def _page(self) -> Example:
         rng = self._rng

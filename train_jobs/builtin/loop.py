@@ -10,28 +10,24 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
-from core.encode import stack_pixels
-from train_jobs.builtin.batches import LABEL_WEIGHT, LETTERS, SLOTS, Encoder, Line, by_length, collate
+from train_jobs.builtin import tower
+from train_jobs.builtin.batches import LABEL_WEIGHT, Encoder, Line, by_length, collate
 from train_jobs.builtin.examples import Deck, Example
 
-LESSONS: tuple[tuple[float, Mapping[str, float]], ...] = (
-    (0.05, {"text": 0.55, "copy": 0.45}),
-    (0.40, {"text": 1.0, "letters": 0.3}),
-    (0.58, {"text": 0.35, "line": 0.25, "page": 0.4, "letters": 0.35}),
-    (1.01, {"text": 0.42, "page": 0.10, "image": 0.33, "video": 0.15, "letters": 0.08}),
-)
-"""Until which share of the run which kinds of examples are drawn; `letters` is the share of steps in which the vision
-tower alone names letters. Quoting comes by way of repeated tokens, pictures by way of letters and single lines: the
-full form straight away teaches no reading."""
+APART = 0.5
+"""Share of the run in which the language model learns from text while the vision tower learns letters beside it."""
 
+LESSONS: tuple[tuple[float, Mapping[str, float]], ...] = (
+    (0.04, {"text": 0.7, "copy": 0.3}),
+    (APART, {"text": 1.0}),
+    (0.64, {"text": 0.35, "line": 0.2, "page": 0.45}),
+    (1.01, {"text": 0.42, "page": 0.08, "image": 0.34, "video": 0.16}),
+)
+"""Until which share of the run which kinds of examples are drawn. Quoting comes by way of repeated tokens, pictures by
+way of letters, lines and pages: the full form straight away teaches no reading."""
 
 NAMING_SHARPNESS = 20.0
 """Factor on the cosine between a merged patch and the token embeddings."""
-
-LETTER_ROWS, LETTER_RATE = 112, 2.0e-3
-"""Lines in one step of letter naming, and its own learning rate."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -156,16 +152,7 @@ class Trainer:
         self._seen: list[Any] = []
         merger = model.model.visual.merger
         merger.register_forward_hook(lambda module, given, made: self._seen.append(made))
-        width = model.config.vision_config.out_hidden_size
-        self.speller = torch.nn.Linear(width, SLOTS * LETTERS).to(self.device)
-        self._letter_steps = 0
-        self.letter_optimizer = torch.optim.AdamW(
-            [*model.model.visual.parameters(), *self.speller.parameters()],
-            lr=LETTER_RATE,
-            betas=(0.9, 0.95),
-            fused=True,
-        )
-        """Names the letters in each merged patch: guides the vision tower in training, is no part of the guard."""
+        self.speller = tower.speller(model.config.vision_config.out_hidden_size).to(self.device)
         matrices = [p for p in model.parameters() if p.ndim >= 2]
         others = [p for p in model.parameters() if p.ndim < 2]
         self.optimizer = torch.optim.AdamW(
@@ -212,9 +199,20 @@ class Trainer:
         self.step, self.seconds = int(state["step"]), float(state["seconds"])
         return True
 
+    def take_tower(self, path: Path) -> None:
+        """Put in the vision tower that learnt letters apart, and what reads them off it."""
+        weights, reader = tower.load(path, self.device)
+        self.model.model.visual.load_state_dict(weights)
+        self.speller.load_state_dict(reader)
+
+    @property
+    def progress(self) -> float:
+        """How much of the plan is done, in [0, 1]."""
+        return self.plan.progress(self.step, self.seconds)
+
     def _next_batch(self, progress: float) -> list[Line]:
         if not self._lines:
-            mix = {kind: share for kind, share in lesson(progress).items() if kind != "letters"}
+            mix = lesson(progress)
             kinds = self.rng.choices(list(mix), list(mix.values()), k=self.plan.pool)
             drawn = [
                 self.encoder.copying() if kind == "copy" else self.encoder.line(self.deck.draw(kind)) for kind in kinds
@@ -223,38 +221,10 @@ class Trainer:
             self.rng.shuffle(self._lines)
         return self._lines.pop()
 
-    def letter_step(self, progress: float) -> dict[str, float]:
-        """Let the vision tower alone name the letters in drawn lines: far cheaper than transcribing them."""
-        import torch
-
-        tower = self.model.model.visual
-        examples = [self.deck.draw("page" if self.rng.random() < 0.15 else "line") for _ in range(LETTER_ROWS)]
-        lines = [self.encoder.line(example) for example in examples]
-        pixels, grids = stack_pixels([each for line in lines for each in line.prompt.images])
-        self._seen.clear()
-        tower(torch.from_numpy(pixels).to(self.device), grid_thw=torch.from_numpy(grids).to(self.device))
-        cells = np.concatenate([line.cells for line in lines if line.cells is not None])
-        begun = np.concatenate([line.begun for line in lines if line.begun is not None])
-        loss = self.spelling_loss(self._seen[0], torch.from_numpy(cells).to(self.device))
-        naming = self.naming_loss(self._seen[0], torch.from_numpy(begun).to(self.device))
-        loss = loss + naming
-        self._seen.clear()
-        for group in self.letter_optimizer.param_groups:
-            group["lr"] = LETTER_RATE * min(1.0, (self._letter_steps + 1) / 20) * (1.05 - progress)
-        self.letter_optimizer.zero_grad(set_to_none=True)
-        loss.backward()
-        torch.nn.utils.clip_grad_norm_([*tower.parameters(), *self.speller.parameters()], 1.0)
-        self.letter_optimizer.step()
-        self._letter_steps += 1
-        self.step += 1
-        return {"spelling": float((loss - naming).detach()), "naming": float(naming.detach())}
-
     def one_step(self, progress: float) -> dict[str, float]:
         """Draw a batch, compute, update; returns figures for the log."""
         import torch
 
-        if self.rng.random() < lesson(progress).get("letters", 0.0):
-            return self.letter_step(progress)
         batch = collate(self._next_batch(progress), self.model, self.pad, self.device)
         rate = self.plan.rate(self.step, progress)
         for group in self.optimizer.param_groups:
@@ -262,7 +232,7 @@ class Trainer:
         self._seen.clear()
         loss, figures = losses(self.model, batch, self.encoder)
         if batch["cells"] is not None:
-            spelling = self.spelling_loss(self._seen[0], batch["cells"])
+            spelling, figures["letters"] = tower.spelling_loss(self.speller(self._seen[0]), batch["cells"])
             loss = loss + spelling
             figures["spelling"] = float(spelling.detach())
             naming = self.naming_loss(self._seen[0], batch["begun"])
@@ -280,21 +250,6 @@ class Trainer:
             "norm": float(norm),
             "tokens": float(batch["inputs"]["input_ids"].numel()),
         }
-
-    def spelling_loss(self, merged: Any, cells: Any) -> Any:
-        """Cross-entropy of the letters in merged patches; empty places count a tenth.
-
-        Args:
-            merged: the vision tower's output, shape (merged patches, width).
-            cells: letter numbers, shape (merged patches, SLOTS), -100 where unknown.
-        """
-        import torch
-
-        known = cells[:, 0] >= 0
-        logits = self.speller(merged[known]).view(-1, LETTERS)
-        weight = torch.ones(LETTERS, device=logits.device)
-        weight[0] = 0.1
-        return torch.nn.functional.cross_entropy(logits, cells[known].reshape(-1), weight=weight)
 
     def naming_loss(self, merged: Any, begun: Any) -> Any:
         """Draws a merged patch towards the embedding of the text token that begins in it.
@@ -314,8 +269,8 @@ class Trainer:
         loss: torch.Tensor = functional.cross_entropy(logits, begun[known])
         return loss
 
-    def run(self, groups: Mapping[str, Sequence[tuple[Example, Line]]]) -> None:
-        """Train to the end of the plan, with a progress bar, saves and checks on the way."""
+    def run(self, groups: Mapping[str, Sequence[tuple[Example, Line]]], until: float = 1.0) -> None:
+        """Train until this share of the plan, with a progress bar, saves and checks on the way."""
         from tqdm import tqdm
 
         bar = tqdm(total=1000, desc="training", unit="‰", mininterval=10)
@@ -323,7 +278,7 @@ class Trainer:
         kept: list[dict[str, float]] = []
         log = (self.work / "metrics.jsonl").open("a", encoding="utf-8")
         with log, bar:
-            while (progress := self.plan.progress(self.step, self.seconds)) < 1.0:
+            while (progress := self.plan.progress(self.step, self.seconds)) < until:
                 kept.append(self.one_step(progress))
                 now = time.monotonic()
                 self.seconds += now - last

@@ -11,6 +11,10 @@ from typing import Any
 
 from core.vision import VisionSpec
 
+ROPE_THETA = 1_000_000.0
+"""Wide: quoting matches contents over hundreds of tokens, for which the slowly turning pairs are needed."""
+FAST_PAIRS, SLOWEST = 6, 0.01
+"""How many of the fastest rotary pairs tell neighbours apart; radians a token below which a pair can match contents."""
 VISION = VisionSpec(patch_size=16, temporal_patch_size=2, merge_size=2, mean=(0.5, 0.5, 0.5), std=(0.5, 0.5, 0.5))
 
 CONTEXT, WIDTH = 1024, 256
@@ -34,7 +38,7 @@ def configuration(vocabulary: int, ids: dict[str, int]) -> Any:
         "num_key_value_heads": 2,
         "head_dim": 64,
         "max_position_embeddings": CONTEXT,
-        "rope_parameters": {"rope_type": "default", "mrope_section": [12, 10, 10], "rope_theta": 10_000.0},
+        "rope_parameters": {"rope_type": "default", "mrope_section": [12, 10, 10], "rope_theta": ROPE_THETA},
         "tie_word_embeddings": True,
         "eos_token_id": ids["<|im_end|>"],
         "pad_token_id": ids["<|endoftext|>"],
@@ -76,11 +80,59 @@ def quicken(model: Any) -> None:
     embed.forward = forward
 
 
+def begin_with_quoting(model: Any, constant: float) -> None:
+    """Start attention as an induction circuit (Olsson et al. 2022, arXiv 2209.11895), which so small a run never finds.
+
+    A head of the first layer looks at the token before and writes down what it was; heads of the second look for a
+    place that stands after the present token, and carry its token to the output. Everything stays trainable.
+
+    Args:
+        constant: what every token embedding holds in its first dimension: the direction by which a head looks at
+            places alone.
+    """
+    import torch
+
+    first, second = (layer.self_attn for layer in model.model.language_model.layers[:2])
+    width, head = WIDTH, first.head_dim
+    pairs = head // 2
+    turning = ROPE_THETA ** (-torch.arange(pairs) / pairs)
+    fast = torch.arange(FAST_PAIRS)
+    slow = (turning < SLOWEST).nonzero()[:, 0]
+    slow = torch.cat([slow, slow + pairs])
+    generator = torch.Generator().manual_seed(1)
+    axes, _ = torch.linalg.qr(torch.randn(width, width, generator=generator))
+    seen, noted, carried = axes[:head], axes[head : 2 * head], axes[2 * head : 4 * head]
+    with torch.no_grad():
+        for layer in model.model.language_model.layers:
+            layer.self_attn.o_proj.weight.mul_(0.35)
+            layer.mlp.down_proj.weight.mul_(0.35)
+        look, be_seen = torch.zeros(head, width), torch.zeros(head, width)
+        look[fast, 0], look[fast + pairs, 0] = torch.cos(turning[fast]), -torch.sin(turning[fast])
+        be_seen[fast, 0] = 1.0
+        for rows, made in ((first.q_proj, look), (first.k_proj, be_seen), (first.v_proj, seen)):
+            rows.weight[:head].mul_(0.1).add_(made)
+        first.o_proj.weight[:, :head].copy_(1.5 * constant / 4 * noted.T)
+        for norm in (first.q_norm, first.k_norm):
+            norm.weight[fast], norm.weight[fast + pairs] = 2.5, 2.5
+            second_norm = second.q_norm if norm is first.q_norm else second.k_norm
+            second_norm.weight[slow] = 1.7
+        shared = second.config.num_attention_heads // second.config.num_key_value_heads
+        for which in range(second.config.num_key_value_heads):
+            ask, offer = torch.zeros(head, width), torch.zeros(head, width)
+            ask[slow], offer[slow] = seen[slow], noted[slow]
+            mine, asking = which * head, which * shared * head
+            second.q_proj.weight[asking : asking + head].mul_(0.1).add_(ask)
+            second.k_proj.weight[mine : mine + head].mul_(0.1).add_(offer)
+            second.v_proj.weight[mine : mine + head].copy_(carried[mine : mine + head])
+            second.o_proj.weight[:, asking : asking + head].copy_(constant * carried[mine : mine + head].T)
+
+
 def build(vocabulary: int, ids: dict[str, int], seed: int, embeddings: Any = None) -> Any:
     """The network with fresh weights, float32, in training mode.
 
     Args:
-        embeddings: array of shape (vocabulary, WIDTH) that the token embeddings begin with; random unless given.
+        embeddings: array of shape (vocabulary, WIDTH) that the token embeddings begin with, its first column constant;
+            random unless given.
     """
     import torch
     from transformers import Qwen3VLForConditionalGeneration
@@ -92,6 +144,7 @@ def build(vocabulary: int, ids: dict[str, int], seed: int, embeddings: Any = Non
     if embeddings is not None:
         with torch.no_grad():
             model.get_input_embeddings().weight.copy_(torch.from_numpy(embeddings))
+        begin_with_quoting(model, float(embeddings[0, 0]))
     quicken(model)
     model.train()
     return model

@@ -239,16 +239,27 @@ def _worn(image: Image.Image, rng: random.Random) -> Picture:
     return np.asarray(image.convert("RGB"))
 
 
-def strip_picture(text: str, rng: random.Random, fonts: Sequence[str], letters: list[Letter] | None = None) -> Picture:
-    """One line of text, for the first lessons in reading; the same height as one row of merged patches, or two."""
-    size = rng.randint(13, 24)
-    font = _font(rng.choice(fonts), size)
-    base, ink = _colours(rng)
-    height = 32 if size < 22 else rng.choice((32, 64))
+def strip_picture(
+    text: str, rng: random.Random, fonts: Sequence[str], letters: list[Letter] | None = None, variety: float = 1.0
+) -> Picture:
+    """One line of text, for the first lessons in reading; as high as one row of merged patches, or two.
+
+    Args:
+        variety: from 0, one font in one size at one height in black on white, to 1, all that is drawn here.
+    """
+    plain_first = sorted(fonts, key=lambda path: ("Bold" in path, path))
+    known = plain_first[: max(1, round(variety * len(plain_first)))]
+    size = rng.randint(round(18 - 5 * variety), round(18 + 6 * variety))
+    font = _font(rng.choice(known), size)
+    varied = rng.random() < variety
+    base, ink = _colours(rng) if varied else ((255, 255, 255), (0, 0, 0))
+    height = 64 if variety > 0.8 and size >= 22 and rng.random() < 0.5 else 32
     width = max(64, math.ceil((font.getlength(text) + 8) / 32) * 32)
-    image = background(width, height, rng, base, rng.choice(("plain", "plain", "plain", "gradient", "noise")))
+    kinds = ("plain", "plain", "plain", "gradient", "noise")
+    image = background(width, height, rng, base, rng.choice(kinds) if varied else "plain")
     slack = max(0, height - int(size * 1.25))
-    place = (rng.randint(1, 8), rng.randint(0, slack))
+    middle = slack / 2
+    place = (rng.randint(1, 8), rng.randint(round(middle * (1 - variety)), round(middle + (slack - middle) * variety)))
     _write(ImageDraw.Draw(image), place, text, font, ink, letters)
     return np.asarray(image)
 

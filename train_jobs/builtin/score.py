@@ -31,7 +31,7 @@ RANKED = (
 class Sizes:
     """How many rows are reasoned about, and of how many the first look is taken (`looked`, in each ranked file)."""
 
-    ranked: int = 100
+    ranked: int = 200
     flat: int = 530
     shown: int = 160
     headings: int = 40
@@ -154,14 +154,18 @@ class Scoring:
                 "reliability": bins,
             },
         )
+        review = self.opened.info.thresholds.review
+        looked = figures.calibrated(harmless["guard"], self.opened.calibrations.text.first_look)
+        alarms = statistics.fmean(value >= review for value in looked)
+        out["alarms"] = self._tell("false alarms of the first look at the review threshold", round(alarms, 4))
+        out["recall"] = {}
         for name in ("simple_safety_tests", "harmbench_prompt"):
             rows = read_benchmark(self.benchmarks, name)
             p = [look.request or 0.0 for look in self.judge.looks([prompt_of(row) for row in rows], name)]
             floor = floors["request"].p_harmful([row.request for row in rows])
-            what = f"{name}, recall at 10% false alarms on XSTest-safe and OpenAIModeration"
-            out[f"{name}_recall_at_10_percent_alarms"] = self._tell(what, {
-                "first_look": round(figures.recall_at(p, harmless["guard"], 0.1), 4),
-                "floor": round(figures.recall_at(list(floor), harmless["floor"], 0.1), 4),
+            out["recall"][name] = self._tell(f"{name}, recall at as many false alarms", {
+                "first_look": round(figures.recall_at(p, harmless["guard"], alarms), 4),
+                "floor": round(figures.recall_at(list(floor), harmless["floor"], alarms), 4),
             })  # fmt: skip
         return out
 

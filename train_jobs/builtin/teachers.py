@@ -74,7 +74,8 @@ def warm_start(tokenizer: Any, requests: sentences.Vectors, responses: sentences
         requests, responses: what each token says of harm in a request and in a response, shape (vocabulary,).
 
     Returns:
-        Array of shape (vocabulary, width), float32; rows of tokens that the encoder does not know are random.
+        Array of shape (vocabulary, width), float32: first a constant, last the two weights; rows of tokens that the
+        encoder does not know are random between these.
     """
     words = [tokenizer.decode([at]).strip() for at in range(len(tokenizer))]
     table = sentences.token_table(words)
@@ -82,8 +83,9 @@ def warm_start(tokenizer: Any, requests: sentences.Vectors, responses: sentences
     centred = table - table[known].mean(0)
     _, _, axes = np.linalg.svd(centred[known], full_matrices=False)
     made = np.random.default_rng(1).normal(0, 1, (len(words), width)).astype(np.float32)
-    parts = centred[known] @ axes[: width - 2].T
-    made[known, : width - 2] = parts / parts.std()
+    parts = centred[known] @ axes[: width - 3].T
+    made[:, 0] = 4.0
+    made[known, 1 : width - 2] = parts / parts.std()
     for column, weights in ((width - 2, requests), (width - 1, responses)):
         made[:, column] = 3 * weights / max(float(weights.std()), 1e-6)
     return made * EMBEDDING_SCALE
