@@ -132,12 +132,14 @@ def recall_at(p: Sequence[float], harmless: Sequence[float], false_alarms: float
     return float((np.asarray(p, dtype=np.float64) > limit).mean())
 
 
-_QUOTED = re.compile(r'"([^"]+)"')
+_QUOTED = re.compile(r'"([^"]+)"|^Words that weigh: (.+)\.$')
 _WORD = re.compile(r"\w+")
 
 
 def quoted_words(steps: Sequence[str], sample_text: str) -> tuple[int, int]:
-    """How many words the steps quote, and how many of those stand in the sample."""
+    """How many words the steps give as the sample's, in quotation marks or as weighing, and how many stand there."""
     there = set(_WORD.findall(sample_text.lower()))
-    quoted = [w for step in steps for quote in _QUOTED.findall(step) for w in _WORD.findall(quote.lower())]
+    quoted = [
+        word for step in steps for found in _QUOTED.findall(step) for word in _WORD.findall(" ".join(found).lower())
+    ]
     return len(quoted), sum(word in there for word in quoted)

@@ -57,6 +57,9 @@ class Side:
 ABSENT = Side(Label.ABSENT, 0.0)
 
 
+WEIGHING = "Words that weigh:"
+
+
 def first_words(text: str, count: int) -> str:
     """The first words of a text as they stand there, white space as single spaces."""
     return " ".join(text.split()[:count])
@@ -108,7 +111,8 @@ def steps(evidence: Evidence, request: Side, response: Side) -> tuple[str, ...]:
     if evidence.response is not None:
         out.append(f'The answer begins "{first_words(evidence.response, RESPONSE_WORDS)}".')
     if evidence.words:
-        out.append("Words that weigh: " + ", ".join(f'"{word}"' for word in evidence.words) + ".")
+        # without quotation marks: the token of a word after a space is the one that stands in the sample
+        out.append(f"{WEIGHING} {', '.join(evidence.words)}.")
     if evidence.topic:
         out.append(f"It is about {evidence.topic}.")
     out.append(f"The risk of the request looks {request.grade}.")
