@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import json
 import re
+import secrets
+import time
 from datetime import UTC, datetime
 from typing import Any
 
@@ -69,3 +72,18 @@ def canonical_time(text: str) -> str:
         raise StoreError(
             f"The time {text[:40]!r} cannot be stored ({error}); ISO 8601 with an offset is expected."
         ) from None
+
+
+def now_text() -> str:
+    """This moment as `utc_text` writes it."""
+    return utc_text(datetime.now(UTC))
+
+
+def new_id(tag: str) -> str:
+    """A name that nobody can guess and that sorts by time, so that an index grows at its end: `tag-…`."""
+    return f"{tag}-{time.time_ns() // 1_000_000:012x}{secrets.token_hex(10)}"
+
+
+def to_json(value: Any) -> str:
+    """Compact JSON. Not escaped to ASCII: reading that back would join two lone surrogates into one character."""
+    return json.dumps(value, ensure_ascii=False, allow_nan=False, separators=(",", ":"))

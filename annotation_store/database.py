@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import sqlite3
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -17,10 +17,14 @@ from typing import Any
 from sqlalchemy import URL, Connection, Engine, create_engine, event, make_url
 from sqlalchemy.exc import ArgumentError, DBAPIError, NoSuchModuleError, SQLAlchemyError
 
+from annotation_store.columns import escape_text, unescape_text
 from core.errors import StoreError
 
 BUSY_SECONDS = 30.0
 """How long one waits for another's write to end."""
+
+CACHE_KIB = 32 * 1024
+"""Pages that a connection may keep in memory; SQLite's own 2 MiB make inserts into large indexes slow."""
 
 _WRITES = "guardroom_writes"
 
@@ -100,6 +104,12 @@ def _prepare_sqlite(engine: Engine, foreign_keys: bool) -> None:
         connection.isolation_level = None
         connection.execute(f"PRAGMA foreign_keys = {'ON' if foreign_keys else 'OFF'}")
         connection.execute("PRAGMA synchronous = FULL")
+        connection.execute(f"PRAGMA cache_size = -{CACHE_KIB}")
+        # A deleted text must not stay readable in free pages of the file.
+        connection.execute("PRAGMA secure_delete = ON")
+        if not foreign_keys:
+            # A migration that rebuilds a table renames the new one while views still name the old one.
+            connection.execute("PRAGMA legacy_alter_table = ON")
 
     @event.listens_for(engine, "begin")
     def begin(connection: Connection) -> None:
@@ -169,3 +179,140 @@ def explained(doing: str) -> Iterator[None]:
         yield
     except (SQLAlchemyError, sqlite3.Error, OSError) as error:
         raise StoreError(f"{doing} failed: {reason(error)}.") from error
+
+
+# -- full-text search (FTS5) ------------------------------------------------------------------------------------------
+# The index stores no text of its own: it reads the view `search_texts`. An entry must therefore be taken out before the
+# texts behind it change, and put in afterwards; `annotation_store.words` is where that order is kept.
+
+MARK_START, MARK_END = "\x02", "\x03"
+"""Around the found words of an excerpt."""
+
+_COLUMNS = "request, response, reasoning, notes"
+
+
+def create_search(connection: Connection) -> None:
+    """Make the search index (revision 0002). Other databases than SQLite have none so far."""
+    if connection.dialect.name != "sqlite":
+        return
+    connection.exec_driver_sql(
+        "CREATE VIEW search_texts AS SELECT s.key AS key, s.request AS request, coalesce(s.response, '') AS response, "
+        "coalesce(w.reasoning, '') AS reasoning, coalesce(w.notes, '') AS notes "
+        "FROM samples s LEFT JOIN sample_words w ON w.sample_key = s.key"
+    )
+    connection.exec_driver_sql(
+        f"CREATE VIRTUAL TABLE search USING fts5({_COLUMNS}, content='search_texts', content_rowid='key', "
+        "tokenize='unicode61 remove_diacritics 2')"
+    )
+
+
+def is_search_table(name: str) -> bool:
+    """Whether a table belongs to the search index and not to the models."""
+    return name == "search" or name.startswith("search_")
+
+
+def index_everything(connection: Connection) -> None:
+    """Build the search index anew from the stored texts."""
+    if connection.dialect.name == "sqlite":
+        connection.exec_driver_sql("INSERT INTO search (search) VALUES ('rebuild')")
+
+
+def index_samples(connection: Connection, first: int, last: int) -> None:
+    """Put the samples whose keys are `first` to `last` into the search index, where they must not be yet."""
+    if connection.dialect.name == "sqlite":
+        connection.exec_driver_sql(
+            f"INSERT INTO search (rowid, {_COLUMNS}) "
+            f"SELECT key, {_COLUMNS} FROM search_texts WHERE key BETWEEN ? AND ?",
+            (first, last),
+        )
+
+
+def unindex_sample(connection: Connection, key: int) -> None:
+    """Take a sample out of the search index. Its texts must still be those that were put in."""
+    if connection.dialect.name == "sqlite":
+        connection.exec_driver_sql(
+            f"INSERT INTO search (search, rowid, {_COLUMNS}) SELECT 'delete', key, {_COLUMNS} FROM search_texts "
+            "WHERE key = ?",
+            (key,),
+        )
+
+
+def match_expression(words: str) -> str:
+    """What a person typed as an FTS5 expression: all words, and all phrases in double quotes, must occur.
+
+    Every piece becomes a quoted string, so nothing that is typed is read as an operator, a column or a syntax error.
+    Empty when there is nothing to look for.
+    """
+    pieces = []
+    for number, part in enumerate(words.split('"')):
+        # Odd parts stood between double quotes.
+        pieces += [part] if number % 2 else part.split()
+    quoted = [f'"{escape_text(piece)}"' for piece in pieces if any(each.isalnum() for each in piece)]
+    return " ".join(quoted)
+
+
+def matching_keys(connection: Connection, expression: str, limit: int, before: int | None = None) -> list[int]:
+    """Keys of samples with these words, newest first: at most `limit`, with keys under `before`."""
+    _needs_search(connection)
+    under = "" if before is None else "AND rowid < ? "
+    bounds = () if before is None else (before,)
+    found = connection.exec_driver_sql(
+        f"SELECT rowid FROM search WHERE search MATCH ? {under}ORDER BY rowid DESC LIMIT ?",
+        (expression, *bounds, limit),
+    )
+    return [int(row[0]) for row in found]
+
+
+def matching_among(connection: Connection, expression: str, keys: Sequence[int]) -> set[int]:
+    """Those of the given samples (a few hundred at most) that have these words."""
+    _needs_search(connection)
+    marks = ", ".join("?" * len(keys))
+    found = connection.exec_driver_sql(
+        f"SELECT rowid FROM search WHERE search MATCH ? AND rowid IN ({marks})", (expression, *keys)
+    )
+    return {int(row[0]) for row in found}
+
+
+def excerpt(connection: Connection, expression: str, key: int, tokens: int = 24) -> str:
+    """The place in a sample where the words occur, each between `MARK_START` and `MARK_END`."""
+    _needs_search(connection)
+    found = connection.exec_driver_sql(
+        "SELECT snippet(search, -1, ?, ?, '…', ?) FROM search WHERE search MATCH ? AND rowid = ?",
+        (MARK_START, MARK_END, tokens, expression, key),
+    ).scalar()
+    return "" if found is None else unescape_text(found)
+
+
+def _needs_search(connection: Connection) -> None:
+    if connection.dialect.name != "sqlite":
+        raise StoreError("Searching for words needs a SQLite database; leave the words empty.")
+
+
+def forget_deleted(engine: Engine) -> None:
+    """Make sure that what was deleted is in no file any more: not in the search index, not in the write-ahead log."""
+    if engine.dialect.name != "sqlite":
+        return
+    with explained("Clearing what was deleted"):
+        with writing(engine).begin() as connection:
+            # A deletion only marks the index entry; merging all its segments drops it.
+            connection.exec_driver_sql("INSERT INTO search (search) VALUES ('optimize')")
+        raw = engine.raw_connection()
+        try:
+            raw.cursor().execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchall()
+        finally:
+            raw.close()
+
+
+def is_sound(connection: Connection) -> bool:
+    """Whether the database file and its search index are whole."""
+    if connection.dialect.name != "sqlite":
+        return True
+    connection.exec_driver_sql("INSERT INTO search (search, rank) VALUES ('integrity-check', 1)")
+    return connection.exec_driver_sql("PRAGMA integrity_check").scalar() == "ok"
+
+
+def query_plan(connection: Connection, statement: str, parameters: Any) -> list[str]:
+    """How the database would answer a statement, one step a line."""
+    if connection.dialect.name != "sqlite":
+        return []
+    return [str(row[3]) for row in connection.exec_driver_sql(f"EXPLAIN QUERY PLAN {statement}", parameters)]

@@ -10,7 +10,7 @@ from sqlalchemy import URL, Engine, column, inspect, select, table
 from annotation_store.database import dangling_references, explained, open_engine, reason, writing
 from core.errors import StoreError
 
-HEAD = "0001"
+HEAD = "0002"
 """The newest revision in `migrations/versions`."""
 
 MIGRATIONS = Path(__file__).resolve().parent / "migrations"

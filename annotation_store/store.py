@@ -1,6 +1,8 @@
-"""The annotation store: samples with their verdicts, and what people reported about them.
+"""The open store: its transactions, and recording and reading verdicts and reports.
 
-Values go in and come out (`core.types`, `annotation_store.values`); no row, session or connection leaves this module.
+Human review is in modules of its own (see the package), whose functions take a store first and work inside
+`AnnotationStore.writing` and `AnnotationStore.reading`. Values go in and come out (`core.types`, `values`,
+`review_values`); no row, session or connection leaves the package.
 Every write is one transaction and can be repeated without harm. A store may be used by many threads, and its database
 by many processes, at once.
 """
@@ -13,20 +15,22 @@ import sys
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import asdict
-from datetime import UTC, datetime
 from pathlib import Path
 from types import TracebackType
 
-from sqlalchemy import URL, Connection, Row, Select, func, insert, select
+from sqlalchemy import URL, Connection, Engine, Row, Select, func, insert, select
 
-from annotation_store.columns import canonical_time, utc_text
+from annotation_store.columns import canonical_time, now_text
 from annotation_store.database import BUSY_SECONDS, database_url, explained, open_engine, writing
+from annotation_store.enqueue import add_reasons
 from annotation_store.migrate import migrate
-from annotation_store.models import Base, MediaRow, ReportRow, SampleMediaRow, SampleRow, VerdictRow
+from annotation_store.models import MediaRow, ReportRow, SampleRow, VerdictRow
+from annotation_store.reasons import ReasonRules, reasons_for, reported
+from annotation_store.samples import keep_sample, read_samples, sample_key
 from annotation_store.values import Counts, Report
+from annotation_store.words import add_words
 from core.errors import StoreError
-from core.types import MediaRef, Modality, Sample, Verdict
+from core.types import Sample, Verdict
 from core.verdict_json import verdict_from_document, verdict_to_document
 
 MAX_NOTE_CHARS = 10_000
@@ -37,25 +41,32 @@ MAX_PAGE = 1_000
 class AnnotationStore:
     """An open store. `open` makes one; `close` it, or use it in a `with` statement."""
 
-    def __init__(self, url: URL) -> None:
+    def __init__(self, url: URL, rules: ReasonRules | None = None) -> None:
+        self.rules = rules or ReasonRules()
         self._engine = open_engine(url)
         self._writer = writing(self._engine)
         # SQLite's waiting writers poll and are not served in order; threads of one process wait here instead.
         self._turn = threading.Lock()
 
     @classmethod
-    def open(cls, url_or_path: str | Path) -> AnnotationStore:
+    def open(cls, url_or_path: str | Path, rules: ReasonRules | None = None) -> AnnotationStore:
         """Open a database, creating it or bringing its schema up to date first.
 
         Args:
             url_or_path: a SQLAlchemy URL, or the path of a SQLite file; its folder is made when missing.
+            rules: when a recorded verdict makes a sample hard; those of `annotation_store.reasons` by default.
 
         Raises:
             StoreError: the place cannot be opened, is no database, or was written by a newer version.
         """
         url = database_url(url_or_path)
         migrate(url)
-        return cls(url)
+        return cls(url, rules)
+
+    @property
+    def engine(self) -> Engine:
+        """For the operations of this package that need more than a transaction."""
+        return self._engine
 
     def close(self) -> None:
         """Give the database's connections back."""
@@ -72,7 +83,9 @@ class AnnotationStore:
     # -- writing --------------------------------------------------------------------------------------------------
 
     def record(self, sample: Sample, verdict: Verdict) -> None:
-        """Keep a verdict together with the sample it judges. Recording the same again changes nothing.
+        """Keep a verdict together with the sample it judges, and put the sample into the queue where it is hard.
+
+        Recording the same again changes nothing.
 
         Samples and media are known by their content: of one that is stored already, the first description stays.
 
@@ -84,17 +97,19 @@ class AnnotationStore:
             raise StoreError(f"The verdict {verdict.id!r} is about {verdict.sample_id!r}, not about {sample.id!r}.")
         document = _document(verdict)
         created_at = canonical_time(verdict.created_at)
-        with self._writing("Recording the verdict") as connection:
+        with self.writing("Recording the verdict") as connection:
             known = connection.scalar(select(VerdictRow.document).where(VerdictRow.id == verdict.id))
             if known is not None:
                 if verdict_from_document(json.loads(known)) == verdict:
                     return
                 raise StoreError(f"The id {verdict.id!r} belongs to another verdict, and verdicts are never changed.")
             said = verdict.assessment
+            now = now_text()
+            key, new = keep_sample(connection, sample, now)
             connection.execute(
                 insert(VerdictRow).values(
                     id=verdict.id,
-                    sample_key=_keep_sample(connection, sample, _now()),
+                    sample_key=key,
                     checkpoint_id=verdict.checkpoint_id,
                     protocol_version=verdict.protocol_version,
                     decision=verdict.decision.value,
@@ -109,6 +124,8 @@ class AnnotationStore:
                     document=document,
                 )
             )
+            add_words(connection, key, new=new, reasoning=said.reasoning if said else ())
+            add_reasons(connection, key, reasons_for(verdict, self.rules), now)
 
     def report(self, verdict_id: str, note: str, reporter: str) -> Report:
         """Keep that a person calls a verdict wrong.
@@ -126,9 +143,11 @@ class AnnotationStore:
         if not reporter.strip():
             raise StoreError("The report names no reporter; a name or an identifier is expected.")
         report_id = _report_id(verdict_id, reporter, note)
-        with self._writing("Keeping the report") as connection:
+        with self.writing("Keeping the report") as connection:
             keys = connection.execute(
-                select(VerdictRow.key, VerdictRow.sample_key).where(VerdictRow.id == verdict_id)
+                select(VerdictRow.key, VerdictRow.sample_key, VerdictRow.checkpoint_id).where(
+                    VerdictRow.id == verdict_id
+                )
             ).one_or_none()
             if keys is None:
                 raise StoreError(
@@ -140,6 +159,7 @@ class AnnotationStore:
             known = connection.execute(_reports().where(same).limit(1)).one_or_none()
             if known is not None:
                 return _report(known)
+            now = now_text()
             connection.execute(
                 insert(ReportRow).values(
                     id=report_id,
@@ -147,9 +167,11 @@ class AnnotationStore:
                     sample_key=keys.sample_key,
                     note=note,
                     reporter=reporter,
-                    created_at=_now(),
+                    created_at=now,
                 )
             )
+            add_words(connection, keys.sample_key, new=False, notes=[note])
+            add_reasons(connection, keys.sample_key, [reported(note, keys.checkpoint_id)], now)
             return _report(connection.execute(_reports().where(ReportRow.id == report_id)).one())
 
     # -- reading --------------------------------------------------------------------------------------------------
@@ -160,7 +182,7 @@ class AnnotationStore:
         Raises:
             StoreError: there is none of that id, or the database failed.
         """
-        with self._reading("Reading the verdict") as connection:
+        with self.reading("Reading the verdict") as connection:
             document = connection.scalar(select(VerdictRow.document).where(VerdictRow.id == verdict_id))
         if document is None:
             raise StoreError(
@@ -174,31 +196,9 @@ class AnnotationStore:
         Raises:
             StoreError: there is none of that id, or the database failed.
         """
-        with self._reading("Reading the sample") as connection:
-            row = connection.execute(
-                select(SampleRow.key, SampleRow.request, SampleRow.response).where(SampleRow.id == sample_id)
-            ).one_or_none()
-            if row is None:
-                raise StoreError(
-                    f"There is no sample {sample_id[:80]!r} in the store; the id of a stored one is expected."
-                )
-            media = connection.execute(
-                select(
-                    MediaRow.digest,
-                    MediaRow.media_type,
-                    MediaRow.modality,
-                    MediaRow.byte_size,
-                    MediaRow.width,
-                    MediaRow.height,
-                    MediaRow.duration_s,
-                    MediaRow.frame_count,
-                )
-                .join(SampleMediaRow, SampleMediaRow.media_key == MediaRow.key)
-                .where(SampleMediaRow.sample_key == row.key)
-                .order_by(SampleMediaRow.position)
-            ).all()
-        references = (MediaRef(**each._asdict() | {"modality": Modality(each.modality)}) for each in media)
-        return Sample(row.request, row.response, tuple(references))
+        with self.reading("Reading the sample") as connection:
+            key = sample_key(connection, sample_id)
+            return read_samples(connection, [key])[key]
 
     def reports(self, limit: int = 50, offset: int = 0) -> list[Report]:
         """Reports, newest first: at most `limit` of them, after the first `offset`.
@@ -210,7 +210,7 @@ class AnnotationStore:
             raise StoreError(
                 f"A page of {limit} reports from {offset} on cannot be read; 1 to {MAX_PAGE} from 0 on are."
             )
-        with self._reading("Reading the reports") as connection:
+        with self.reading("Reading the reports") as connection:
             return [_report(row) for row in connection.execute(_reports().limit(limit).offset(offset))]
 
     def counts(self) -> Counts:
@@ -220,7 +220,7 @@ class AnnotationStore:
             StoreError: the database failed.
         """
         tables = (SampleRow, MediaRow, VerdictRow, ReportRow)
-        with self._reading("Counting") as connection:
+        with self.reading("Counting") as connection:
             return Counts(
                 *connection.execute(
                     select(*(select(func.count()).select_from(each).scalar_subquery() for each in tables))
@@ -230,7 +230,8 @@ class AnnotationStore:
     # -- transactions ---------------------------------------------------------------------------------------------
 
     @contextmanager
-    def _writing(self, doing: str) -> Iterator[Connection]:
+    def writing(self, doing: str) -> Iterator[Connection]:
+        """One transaction that writes, for the operations of this package. `doing` begins the message of a failure."""
         if not self._turn.acquire(timeout=BUSY_SECONDS):
             raise StoreError(f"{doing} failed: other writes took more than {BUSY_SECONDS:.0f} seconds; try again.")
         try:
@@ -240,13 +241,10 @@ class AnnotationStore:
             self._turn.release()
 
     @contextmanager
-    def _reading(self, doing: str) -> Iterator[Connection]:
+    def reading(self, doing: str) -> Iterator[Connection]:
+        """One transaction that reads one state of the database, for the operations of this package."""
         with explained(doing), self._engine.begin() as connection:
             yield connection
-
-
-def _now() -> str:
-    return utc_text(datetime.now(UTC))
 
 
 def _document(verdict: Verdict) -> str:
@@ -275,32 +273,3 @@ def _reports() -> Select[str, str, str, str, str, str]:
         .join(SampleRow, SampleRow.key == ReportRow.sample_key)
         .order_by(ReportRow.key.desc())
     )
-
-
-def _keep_sample(connection: Connection, sample: Sample, now: str) -> int:
-    """The key of a sample, which is written with its media when it is new."""
-    known = connection.scalar(select(SampleRow.key).where(SampleRow.id == sample.id))
-    if known is not None:
-        return known
-    values = {"request": sample.request, "response": sample.response, "modality": sample.modality.value}
-    key = _insert(connection, SampleRow, id=sample.id, created_at=now, **values)
-    for position, ref in enumerate(sample.media):
-        media_key = _keep_media(connection, ref, now)
-        connection.execute(insert(SampleMediaRow).values(sample_key=key, position=position, media_key=media_key))
-    return key
-
-
-def _keep_media(connection: Connection, ref: MediaRef, now: str) -> int:
-    """The key of a media file, which is written when it is new."""
-    known = connection.scalar(select(MediaRow.key).where(MediaRow.digest == ref.digest))
-    if known is not None:
-        return known
-    return _insert(connection, MediaRow, created_at=now, **asdict(ref))
-
-
-def _insert(connection: Connection, table: type[Base], **values: object) -> int:
-    """Write one row and give its key."""
-    written = connection.execute(insert(table).values(**values)).inserted_primary_key
-    if written is None:
-        raise StoreError("The database did not say which key a new row has.")
-    return int(written[0])

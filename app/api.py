@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import asdict
 from typing import Any
 
@@ -11,8 +10,8 @@ import gradio as gr
 
 from app.moderate_tab import QUEUE
 from app.pacing import paced
+from app.plain_errors import plain_errors
 from app.services import Services
-from core.errors import GuardroomError
 from core.events import Event, FirstLooked, MediaRead, Queued, ReasoningGrew, VerdictReached
 
 Json = dict[str, Any]
@@ -38,15 +37,6 @@ def event_to_json(event: Event) -> Json:
             return verdict.to_json()
 
 
-@contextmanager
-def plain_errors() -> Iterator[None]:
-    """Turn our errors into the ones that Gradio hands to a client, word for word."""
-    try:
-        yield
-    except GuardroomError as error:
-        raise gr.Error(str(error), print_exception=False) from None
-
-
 def register(services: Services) -> None:
     """Add the endpoints. Call inside `gr.Blocks`; nothing of them is seen on the page."""
 
@@ -59,8 +49,10 @@ def register(services: Services) -> None:
     ) -> Iterator[Json]:
         with plain_errors():
             at = services.thresholds(review_threshold, block_threshold)
-            events = services.guard.moderate(services.sample(request, response, media), thresholds=at)
-            for event in paced(events):
+            sample = services.sample(request, response, media)
+            for event in paced(services.guard.moderate(sample, thresholds=at)):
+                if isinstance(event, VerdictReached):
+                    services.record(sample, event.verdict)
                 yield event_to_json(event)
 
     def first_look(

@@ -74,6 +74,15 @@ def render(pictures: Sequence[Thumbnail], sampled: int, windows: Sequence[Window
     return _section(_strip(pictures), _plot(timeline(windows), thresholds), note=note)
 
 
+def harm_over_time(windows: Sequence[WindowScore], thresholds: Thresholds) -> str:
+    """The plot alone, for where the frames are not to be shown."""
+    return (
+        '<section class="gr-evidence" aria-label="Harm over time"><div class="gr-evidence-head">'
+        "<h3>Harm over time</h3><span>first look at each stretch; click to seek</span></div>"
+        f'<div class="gr-plot">{_plot(timeline(windows), thresholds)}</div></section>'
+    )
+
+
 def _section(strip: str, plot: str, *, note: str = "", busy: bool = False) -> str:
     return (
         f'<section class="gr-evidence" aria-busy="{str(busy).lower()}" aria-label="Frames and harm over time">'

@@ -42,7 +42,7 @@ def main() -> int:
 
 
 def _run(settings: Settings) -> int:
-    from app import ui
+    from app import media_route, ui
     from app.services import Services
     from core.live import LiveGuard
     from core.media import MediaLimits, MediaStore
@@ -59,7 +59,7 @@ def _run(settings: Settings) -> int:
         decode_memory_bytes=settings.decode_memory_bytes,
     )
     media = MediaStore(settings.data / "media", limits, VideoReader(limits))
-    services = Services(settings, media, LiveGuard(settings, media), gate)
+    services = Services(settings, media, LiveGuard(settings, media), gate, uploads=Path(os.environ["GRADIO_TEMP_DIR"]))
     ended = threading.Event()
 
     def end(number: int, frame: FrameType | None) -> None:
@@ -69,7 +69,8 @@ def _run(settings: Settings) -> int:
         signal.signal(name, end)
     try:
         page = ui.build(services)
-        _, url, shared_url = page.launch(**_launch_options(settings, host), **ui.look())
+        web, url, shared_url = page.launch(**_launch_options(settings, host), **ui.look())
+        media_route.serve(web, services)
         # Only now: torch must not stand between the start and the first page.
         services.guard.start()
         print(f"Guardroom is at {url} (Ctrl+C ends it).", flush=True)

@@ -18,7 +18,7 @@ from app.pacing import paced
 from app.preview import preview
 from app.progress import Progress, decided_by
 from app.services import Services
-from core.errors import GuardroomError, InputError
+from core.errors import GuardroomError
 from core.events import FirstLooked, MediaRead, VerdictReached
 from core.types import Modality, Sample, Thresholds, Verdict
 
@@ -34,6 +34,9 @@ _FILE_OF_BOX = """async (box) => {
   const shown = document.querySelector("#gr-box .thumbnail-item");
   return shown && box && box.files && box.files.length ? box.files[box.files.length - 1] : null;
 }"""
+# The box adds a second file to the first. The newer one takes the place of the older.
+_NEWEST_FILE_ALONE = """(box) =>
+  box && box.files && box.files.length > 1 ? {...box, files: box.files.slice(-1)} : box"""
 _RAISE_BLOCK = "(review, block) => Math.max(review, block)"
 _LOWER_REVIEW = "(review, block) => Math.min(review, block)"
 
@@ -104,6 +107,7 @@ def _wire(parts: Parts, services: Services) -> None:
     parts.stop.click(stop, None, None, **local)
 
     parts.box.change(None, parts.box, parts.file, js=_FILE_OF_BOX, **hidden)
+    parts.file.change(None, parts.box, parts.box, js=_NEWEST_FILE_ALONE, **hidden)
     parts.file.change(lambda file: preview(services, file), parts.file, parts.preview, **hidden)
 
     parts.review.input(None, [parts.review, parts.block], parts.block, js=_RAISE_BLOCK, **hidden)
@@ -197,6 +201,8 @@ def _moderation(
                     parts.wrong: gr.Button(interactive=True),
                 }
             yield changed
+            if isinstance(event, VerdictReached) and not stop.is_set():
+                services.record(sample, event.verdict)
     except GuardroomError as error:
         broken = replace(progress, phase="failed", error=str(error))
         yield {parts.card: drawn(broken)} | idle | ({parts.evidence: ""} if not pictures else {})
@@ -210,9 +216,7 @@ def _moderation(
 
 def _one_file(box: dict[str, Any] | None) -> str | None:
     files = (box or {}).get("files") or []
-    if len(files) > 1:
-        raise InputError(f"{len(files)} files were given; one image or one video is accepted at a time.")
-    return files[0] if files else None
+    return files[-1] if files else None  # the newest, should the button be quicker than the box
 
 
 def _cleared(parts: Parts) -> dict[Any, Any]:

@@ -167,6 +167,25 @@ def _sides(progress: Progress, status: GuardStatus) -> str:
     )
 
 
+def side_rows(verdict: Verdict, *, has_response: bool) -> str:
+    """The table of a verdict alone: label, first look and deliberated probability of each side."""
+    rows = []
+    for name in ("request", "response")[: 1 + has_response]:
+        label = getattr(verdict.assessment, name) if verdict.assessment else None
+        first, deliberated = getattr(verdict.first_look, name), getattr(verdict.deliberated, name)
+        rows.append(
+            f'<tr data-side="{name}"><th scope="row">{name.capitalize()}</th><td>{_label(label, absent=False)}</td>'
+            f'<td class="gr-look">{_bar(first, verdict.thresholds, f"First look at the {name}")}</td>'
+            f'<td class="gr-look">{_bar(deliberated, verdict.thresholds, f"Deliberated, {name}")}</td></tr>'
+        )
+    return (
+        '<table class="gr-sides"><caption class="gr-hidden">The model\'s labels and probabilities of harm</caption>'
+        '<thead><tr><th scope="col"><span class="gr-hidden">Side</span></th><th scope="col">Label</th>'
+        '<th scope="col">First look</th><th scope="col">Deliberated</th></tr></thead>'
+        f"<tbody>{''.join(rows)}</tbody></table>"
+    )
+
+
 def _label(label: Label | None, absent: bool) -> str:
     if absent:
         return '<span class="gr-label" data-label="absent">none given</span>'

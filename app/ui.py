@@ -7,7 +7,7 @@ from urllib.parse import quote
 
 import gradio as gr
 
-from app import api, header, moderate_tab
+from app import api, header, moderate_tab, review_api, review_page
 from app.services import Services
 from core.settings import ASSETS
 
@@ -27,13 +27,22 @@ def build(services: Services) -> gr.Blocks:
     )
     with page:
         status, seen = header.build(services)
-        with gr.Tabs(elem_id="gr-tabs"), gr.Tab("Moderate", id="moderate"):
-            tab = moderate_tab.build(services)
+        reviewer = gr.BrowserState(None, storage_key="guardroom_reviewer", secret="guardroom")
+        with gr.Tabs(elem_id="gr-tabs"):
+            with gr.Tab("Moderate", id="moderate"):
+                tab = moderate_tab.build(services)
+            with gr.Tab("Review", id="review") as review:
+                review_page.build(services, review, reviewer)
         header.keep_current(services, status, seen, tab)
         api.register(services)
+        review_api.register(services)
 
         def left(http: gr.Request) -> None:
-            services.stops.stop(http.session_hash or "")
+            page_id = http.session_hash or ""
+            services.stops.stop(page_id)
+            services.stops.stop(f"{page_id} review")
+            if services.has_store:
+                services.desks.leave(page_id, services.store())
 
         page.unload(left)
     page.queue(default_concurrency_limit=8)
@@ -120,6 +129,10 @@ def theme() -> gr.themes.Base:
 
 def look() -> dict[str, Any]:
     """What `launch` needs for the page's look."""
-    script = (ASSETS / "guardroom.js").read_text(encoding="utf-8")
+    script = "\n".join((ASSETS / name).read_text(encoding="utf-8") for name in ("guardroom.js", "review.js"))
     icon = f'<link rel="icon" type="image/svg+xml" href="data:image/svg+xml,{quote(ICON)}">'
-    return {"theme": theme(), "css_paths": [ASSETS / "style.css"], "head": f"{icon}<script>{script}</script>"}
+    return {
+        "theme": theme(),
+        "css_paths": [ASSETS / "style.css", ASSETS / "review.css"],
+        "head": f"{icon}<script>{script}</script>",
+    }

@@ -40,8 +40,8 @@
     element.scrollIntoView({ block, behavior: calm ? "auto" : "smooth" });
   };
 
-  const seek = (seconds) => {
-    const video = document.querySelector("#gr-preview video");
+  const seek = (seconds, seeker) => {
+    const video = document.querySelector(seeker.closest("#gr-r-item") ? "#gr-r-media video" : "#gr-preview video");
     if (!video) return;
     video.pause();
     video.currentTime = seconds;
@@ -58,7 +58,7 @@
   document.addEventListener("click", (event) => {
     if (event.target.closest("#gr-go")) showCard();
     const seeker = event.target.closest("[data-seek]");
-    if (seeker) return seek(Number(seeker.dataset.seek));
+    if (seeker) return seek(Number(seeker.dataset.seek), seeker);
     const copier = event.target.closest("[data-copy]");
     if (copier) return void copied(copier);
     if (event.target.closest("[data-theme-toggle]")) {

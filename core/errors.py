@@ -13,7 +13,10 @@ GuardroomError
 ├── EngineError              the engine failed or could not be reached
 ├── Cancelled                a person pressed stop
 ├── NotAllowed               the action belongs to the owner
+├── SnapshotError            a snapshot folder that cannot be read, or was changed
 └── StoreError               the annotation store refused or failed
+    ├── StaleClaim           a queue item is no longer in the hands of the reviewer who hands it in
+    └── LabelRefused         a label that cannot be right as it stands
 """
 
 
@@ -69,5 +72,17 @@ class NotAllowed(GuardroomError):
     """The action belongs to the owner, and the owner's token was missing or wrong."""
 
 
+class SnapshotError(GuardroomError):
+    """A snapshot folder that cannot be read, or whose content is not what its manifest says."""
+
+
 class StoreError(GuardroomError):
     """The annotation store refused a write or could not be read."""
+
+
+class StaleClaim(StoreError):
+    """A queue item is no longer in the hands of the reviewer who hands it in; nothing was stored."""
+
+
+class LabelRefused(StoreError):
+    """A label that cannot be right as it stands, such as one whose reasoning concludes the opposite."""

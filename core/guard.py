@@ -15,7 +15,7 @@ from typing import Protocol as Interface
 
 from core.deciding import calibrate_both, decide, decide_first, harmful_parts, read
 from core.engines.base import Completion, Decoding, Engine, FirstLook, Piece, Prompt
-from core.errors import InputError
+from core.errors import EngineError, InputError
 from core.events import Event, FirstLooked, MediaRead, ReasoningGrew
 from core.planning import Plan, Planner
 from core.protocol import Protocol
@@ -94,7 +94,7 @@ class Guard:
         plan = self._planner.plan(sample)
         if plan.media:
             emit(MediaRead(plan.media))
-        case = Case(sample, plan, tuple(self._look_at(looked_at(plan), stop)))
+        case = Case(sample, plan, tuple(self._look_at(rivals(plan), stop)))
         if case.choice_looks:
             emit(FirstLooked(case.first(None), case.scores()))
         written: list[str] = []
@@ -109,6 +109,8 @@ class Guard:
         prompt = replace(case.deliberated.prompt, steps=tuple(steps))
         decoding = Decoding(self.engine.info.max_new_tokens)
         look, completion = self.engine.complete(prompt, decoding, stop, hear)
+        # A video's stretches come last: neither the first number nor the reasoning waits for them.
+        case = replace(case, looks=(*case.looks, *self._look_at(plan.timeline, stop)))
         return self._verdict(case, case.first(self._first(look, prompt)), completion, thresholds)
 
     def first_look(self, sample: Sample, *, thresholds: Thresholds | None = None) -> Verdict:
@@ -150,11 +152,12 @@ class Guard:
         """Judge many samples of mixed modalities in batches; the same labels as one by one.
 
         A sample whose media cannot be read gets a verdict that says so, and goes to review: one bad file loses nothing
-        else.
+        else. Likewise one that the engine fails on: where a batch fails, its samples are judged one by one.
 
         Args:
             on_done: told how many are finished, after each chunk.
-            stop: asked between chunks; once set, the verdicts so far are returned.
+            stop: asked between chunks (and between the samples of one that failed); once set, the verdicts so far are
+                returned.
             chunk: samples judged together; fewer where their media are large.
         """
         verdicts: list[Verdict] = []
@@ -171,8 +174,29 @@ class Guard:
                     plans.append(plan)
                 except InputError as error:
                     plans.append(error)
-            verdicts += self._moderate_together(taken, plans, thresholds)
+            try:
+                verdicts += self._moderate_together(taken, plans, thresholds)
+            except EngineError:
+                verdicts += self._moderate_apart(taken, plans, thresholds, stop)
             on_done(len(verdicts))
+        return verdicts
+
+    def _moderate_apart(
+        self,
+        samples: Sequence[Sample],
+        plans: Sequence[Plan | InputError],
+        thresholds: Thresholds | None,
+        stop: Gate | None,
+    ) -> list[Verdict]:
+        """Each sample of a failed batch by itself; those that fail again get a verdict that says why."""
+        verdicts: list[Verdict] = []
+        for sample, plan in zip(samples, plans, strict=True):
+            if stop is not None and stop.is_set():
+                break
+            try:
+                verdicts += self._moderate_together([sample], [plan], thresholds)
+            except EngineError as error:
+                verdicts.append(self._unjudged(sample, str(error), thresholds))
         return verdicts
 
     def _moderate_together(
@@ -261,25 +285,30 @@ class Guard:
         return replace(verdict, error=why, decision=Decision.REVIEW)
 
 
+def rivals(plan: Plan) -> tuple[Window, ...]:
+    """The choices that need a look to find the worst; a single one has its look from the deliberation's prefill."""
+    return plan.choices if len(plan.choices) > 1 else ()
+
+
 def looked_at(plan: Plan) -> tuple[Window, ...]:
-    """What gets a first look of its own; a single choice has its look from the deliberation's prefill."""
-    return (plan.choices if len(plan.choices) > 1 else ()) + plan.timeline
+    """All that gets a first look of its own."""
+    return rivals(plan) + plan.timeline
 
 
 @dataclass(frozen=True, slots=True)
 class Case:
-    """A sample, its plan, and the calibrated first looks at `looked_at(plan)`."""
+    """A sample, its plan, and the calibrated first looks at `looked_at(plan)`, or at as many of it as are done."""
 
     sample: Sample
     plan: Plan
     looks: tuple[HarmProbability, ...]
 
     def scores(self, *, deliberating: bool = True) -> tuple[WindowScore, ...]:
-        """For the verdict: every part with its first look."""
+        """For the page and the verdict: every part that was looked at, with its first look."""
         about = self._worst if deliberating and self.choice_looks else None
         return tuple(
             window.scored(look.worst, deliberated=at == about)
-            for at, (window, look) in enumerate(zip(looked_at(self.plan), self.looks, strict=True))
+            for at, (window, look) in enumerate(zip(looked_at(self.plan), self.looks, strict=False))
         )
 
     @property

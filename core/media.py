@@ -191,6 +191,14 @@ class MediaStore:
             )
         return place
 
+    def remove(self, digest: str) -> None:
+        """Remove a stored file for good; one that is not there is no error.
+
+        Raises:
+            OSError: it cannot be removed.
+        """
+        self._place(digest).unlink(missing_ok=True)
+
     def decode(
         self, ref: MediaRef, preprocessing: Preprocessing, spec: VisionSpec, max_windows: int = MAX_WINDOWS
     ) -> DecodedMedia:

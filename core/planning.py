@@ -111,7 +111,8 @@ class Planner:
             texts, unseen_texts = self._texts(whole.sample, room)
         warnings = []
         if any(len(medium.frames) > frames for medium in whole.media):
-            warnings.append(_swept(shown, frames, len(every) - len(shown)))
+            gap = max(_gap(medium) for medium in whole.media)
+            warnings.append(_swept(shown, frames, len(every) - len(shown), gap))
         elif len(whole.media) > 1:
             warnings.append("The files do not fit into one prompt; each was judged by itself.")
         if texts:
@@ -214,13 +215,20 @@ def _timeline(whole: Prompt) -> tuple[Window, ...]:
     return tuple(stretches[:MAX_WINDOWS])
 
 
-def _swept(shown: list[Window], frames: int, unseen: int) -> str:
+def _swept(shown: list[Window], frames: int, unseen: int, gap: float) -> str:
     stretches = sum(window.what == "video" for window in shown)
     more = f"; {unseen} more were not judged, so a person should see it" if unseen else ""
     return (
         f"The video is longer than the checkpoint reads at once; it was swept in {stretches} windows of up to {frames} "
-        f"frames, and the reasoning is about the worst of them{more}."
+        f"frames (one frame every {gap:.1f} s, so a shorter moment may be missed), and the reasoning is about the "
+        f"worst of them{more}."
     )
+
+
+def _gap(medium: DecodedMedia) -> float:
+    """Seconds from one sampled frame to the next, on the average; 0 for a picture or a single frame."""
+    times = medium.timestamps or ()
+    return (times[-1] - times[0]) / (len(times) - 1) if len(times) > 1 else 0.0
 
 
 def _cut(texts: list[Window], unseen: int, *, apart: bool) -> str:

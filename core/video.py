@@ -97,14 +97,17 @@ class VideoReader:
         end = self._ask(request, self.limits.decode_timeout_s, receive)
         return VideoFacts(end["container"], end["codec"], end["duration_s"], end["width"], end["height"], tables[-1])
 
-    def read(self, path: Path, times_s: Sequence[float], size: tuple[int, int], *, decord: bool = True) -> DecodedMedia:
+    def read(
+        self, path: Path, times_s: Sequence[float], size: tuple[int, int], *, decord: bool = False
+    ) -> DecodedMedia:
         """The frames nearest to the given times, resized inside the worker by Pillow's bicubic filter.
 
         Args:
             times_s: seconds from the first frame; `VideoFacts.times` names frames exactly. Several times that fall
                 on one frame give it once.
             size: height and width in pixels.
-            decord: false to have PyAV decode everything.
+            decord: true to have decord decode what it can be trusted with. Otherwise PyAV decodes, and decord only
+                where the worker crashed over it.
 
         Returns:
             Frames of shape (frames, height, width, 3) in the order of display, with the times at which they appear.
@@ -146,14 +149,14 @@ class VideoReader:
     def _ask(
         self, request: dict[str, Any], limit_s: float, receive: Receive, *, decord: bool = False
     ) -> dict[str, Any]:
-        """Ask the worker; where it goes away, ask a new one once more, without decord.
+        """Ask the worker; where it goes away, ask a new one once more, and have the other decoder read.
 
-        decord can crash, and on some files waits for ever, so it gets half of the time and PyAV the other half.
+        decord on some files waits for ever, so it gets half of the time, and its end is no proof of a long video.
         """
         timed_out = False
         for attempt in (1, 2):
-            with_decord = decord and attempt == 1
-            seconds = limit_s / 2 if decord else limit_s
+            with_decord = decord == (attempt == 1)
+            seconds = limit_s / 2 if with_decord else limit_s
             with self._lock:
                 try:
                     end = self._ready().ask({**request, "decord": with_decord}, seconds, receive)

@@ -1,8 +1,9 @@
 """Reading videos with PyAV and decord. Runs inside the video worker only, on files that `core.identify` let pass.
 
-PyAV reads the table of frames first, from the packets, without decoding. decord then decodes plain files; PyAV decodes
-whatever decord cannot be trusted with: another count or other times than the table's, rotation, deep or unusual
-pixels, other codecs, anything it complains about, and platforms for which decord has no wheel.
+PyAV reads the table of frames first, from the packets, without decoding, and then decodes the wanted frames, passing
+over those that nobody wants and no other frame leans on. decord is the second: for a file over which PyAV crashed, if
+it can be trusted with it. It cannot where it counts or times frames otherwise than the table, with rotation, deep or
+unusual pixels and other codecs, once it complains about anything, and on platforms for which it has no wheel.
 """
 
 from __future__ import annotations

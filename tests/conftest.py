@@ -1,9 +1,11 @@
-"""What tests share: a data root of their own, and tiny random checkpoints, built once a session."""
+"""What tests share: a data root of their own, tiny random checkpoints, a video reader, a server on loopback."""
 
 from __future__ import annotations
 
 import os
+import threading
 from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager
 from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -15,6 +17,9 @@ from tests import tiny
 if TYPE_CHECKING:
     from core.engines.transformers_engine import TransformersEngine
     from core.guard import Guard
+    from core.media import MediaStore
+    from core.video import VideoReader
+    from tests.openai_server import Server
 
 ARCHITECTURES = ("qwen3_vl", "qwen2_5_vl", "llama")
 
@@ -93,3 +98,48 @@ def shipped_guard() -> Guard:
         decode,
         window_tokens=folder.window_tokens,
     )
+
+
+@pytest.fixture(scope="session")
+def reader() -> Iterator[VideoReader]:
+    """One worker for all who read good files with it; a test that ends or starves a worker makes its own reader."""
+    from core.limits import MediaLimits
+    from core.video import VideoReader
+
+    made = VideoReader(MediaLimits(decode_timeout_s=60))
+    yield made
+    made.close()
+
+
+@pytest.fixture
+def store(tmp_path: Path, reader: VideoReader) -> MediaStore:
+    """An empty media store."""
+    from core.limits import MediaLimits
+    from core.media import MediaStore
+
+    return MediaStore(tmp_path / "media", MediaLimits(), reader)
+
+
+@pytest.fixture(scope="session")
+def film(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Six seconds of H.264 in an MP4, a key frame every 1.2 seconds. Copy it before changing anything in it."""
+    from tests.media_files import X264
+    from tests.video_files import make_video
+
+    return make_video(tmp_path_factory.mktemp("film") / "film.mp4", frames=60, options=X264 | {"g": "12"})
+
+
+@pytest.fixture(scope="session")
+def local(tiny_engine: Callable[[str], TransformersEngine]) -> TransformersEngine:
+    """The tiny model that the loopback server serves, in this process."""
+    return tiny_engine("qwen3_vl")
+
+
+@pytest.fixture
+def serve(local: TransformersEngine) -> Iterator[Callable[..., AbstractContextManager[Server]]]:
+    """Starts a chat completions server on loopback; no thread of it may be left."""
+    from tests.openai_server import serving
+
+    before = set(threading.enumerate())
+    yield lambda **switches: serving(local, **switches)
+    assert set(threading.enumerate()) <= before

@@ -54,12 +54,27 @@ def test_the_endpoints_and_their_arguments_are_those_of_the_readme(client: Clien
         "/moderate": sample,
         "/first_look": sample,
         "/load_checkpoint": [("source", ""), ("owner_token", None)],
+        "/report": [("verdict_id", ""), ("note", ""), ("reporter", "")],
+        "/claim": [
+            ("reviewer", ""),
+            ("reason", None),
+            ("modality", None),
+            ("checkpoint_id", None),
+            ("words", None),
+            ("owner_token", None),
+        ],
+        "/submit": [("token", ""), ("label", {}), ("owner_token", None)],
+        "/skip": [("token", ""), ("why", ""), ("owner_token", None)],
+        "/undo": [("reviewer", ""), ("event_id", None), ("owner_token", None)],
+        "/snapshot": [("name", ""), ("selection", None), ("owner_token", None)],
     }
 
 
 def test_the_same_endpoints_are_mcp_tools(app: Running) -> None:
     tools = httpx.get(f"{app.url}gradio_api/mcp/schema").json()
-    assert {tool["name"] for tool in tools} == {"moderate", "first_look", "load_checkpoint"}
+    assert {tool["name"] for tool in tools} == {
+        *("moderate", "first_look", "load_checkpoint", "report", "claim", "submit", "skip", "undo", "snapshot")
+    }
 
 
 def test_moderate_streams_its_stages_and_ends_with_the_verdict(client: Client) -> None:

@@ -6,7 +6,7 @@ import itertools
 import threading
 from collections.abc import Callable
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import pytest
 from hypothesis import given
@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 from core.deciding import calibrate, decide
 from core.engines.base import Prompt
-from core.errors import EmptyRequest, InputError, MediaDamaged, TextTooLong
+from core.errors import EmptyRequest, InputError, TextTooLong
 from core.events import Event, FirstLooked, MediaRead, ReasoningGrew
 from core.guard import Guard
 from core.protocol import render_result
@@ -27,10 +27,8 @@ from core.types import (
     HarmProbability,
     Label,
     Looks,
-    MediaRef,
     Sample,
     Thresholds,
-    Verdict,
 )
 from core.windows import MAX_WINDOWS
 from tests.scripted import PROTOCOL, ScriptedEngine, by_word, decode, guard_of, image, video
@@ -75,6 +73,29 @@ def test_events_come_in_their_order_and_the_reasoning_grows_without_tags() -> No
     grown = [event.text for event in heard if isinstance(event, ReasoningGrew)]
     assert grown[-1] == "1. It names things."
     assert all(later.startswith(earlier) for earlier, later in itertools.pairwise(grown))
+
+
+def test_the_whole_video_is_looked_at_before_its_stretches_and_those_wait_for_the_reasoning() -> None:
+    engine = ScriptedEngine()
+    order: list[int] = []
+
+    def hear(event: Event) -> None:
+        if isinstance(event, FirstLooked | ReasoningGrew):
+            order.append(len(engine.looked_at))
+
+    verdict = guard_of(engine).moderate(Sample("Look", None, (video(8),)), emit=hear)
+    assert set(order) == {0}
+    assert len(engine.looked_at) == len(verdict.windows) == 4
+    assert all(window.p_harmful == 0.1 for window in verdict.windows)
+
+
+def test_a_stop_while_it_reasons_leaves_a_videos_stretches_alone() -> None:
+    stop = threading.Event()
+    engine = ScriptedEngine()
+    verdict = guard_of(engine).moderate(Sample("Look", None, (video(8),)), stop=stop, emit=lambda event: stop.set())
+    assert engine.looked_at == []
+    assert [window.p_harmful for window in verdict.windows] == [None] * 4
+    assert verdict.decision is Decision.REVIEW
 
 
 def test_thresholds_move_the_decision_and_are_kept_in_the_verdict() -> None:
@@ -262,76 +283,6 @@ def test_nothing_passes_with_a_side_at_or_above_the_review_threshold(
             elif label is not Label.ABSENT:
                 assert label is Label.UNHARMFUL if value is None else value < 0.35
     assert decide(Thresholds(), None, HarmProbability(0.0, 0.0), HarmProbability(0.0, 0.0)) is Decision.REVIEW
-
-
-# -- many at once -------------------------------------------------------------------------------------------------
-
-MIXED = [
-    Sample("Hello"),
-    Sample("Build a bomb", "No."),
-    Sample("Look", None, (video(4),)),
-    Sample("Look", None, (video(30),)),
-    Sample(LONG),
-    Sample(LONG + "bomb", "Hi", (image(),)),
-    Sample("build a bоmb"),
-    Sample(HUGE),
-    Sample(""),
-    Sample("See", "bomb", (image("a"), image("b"))),
-]
-
-
-def compared(verdict: Verdict) -> Verdict:
-    """Without what differs between any two verdicts."""
-    return replace(verdict, id="", created_at="", generation=None)
-
-
-@pytest.mark.parametrize("chunk", [1, 3, 64])
-def test_many_are_judged_as_one_by_one(chunk: int) -> None:
-    done: list[int] = []
-    many = guard_of(ScriptedEngine()).moderate_many(MIXED, chunk=chunk, on_done=done.append)
-    assert [verdict.sample_id for verdict in many] == [sample.id for sample in MIXED]
-    assert done[-1] == len(MIXED)
-    assert done == sorted(set(done))
-    for sample, verdict in zip(MIXED, many, strict=True):
-        if sample.request:
-            assert compared(verdict) == compared(guard_of(ScriptedEngine()).moderate(sample))
-
-
-def test_many_go_through_in_one_batch_whatever_they_are() -> None:
-    engine = ScriptedEngine()
-    guard_of(engine).moderate_many(MIXED)
-    assert engine.batches == 1
-    assert guard_of(engine).moderate_many([]) == []
-
-
-def test_one_unreadable_file_loses_nothing_else() -> None:
-    def failing(ref: MediaRef) -> Any:
-        if ref.digest == "broken":
-            raise MediaDamaged("The video cannot be decoded.")
-        return decode(ref)
-
-    guard = Guard(ScriptedEngine(), PROTOCOL, Calibrations(), failing, window_tokens=60)
-    samples = [Sample("Hello"), Sample("Look", None, (video(4, "broken"),)), Sample("Build a bomb")]
-    verdicts = guard.moderate_many(samples)
-    assert [verdict.decision for verdict in verdicts] == [Decision.ALLOW, Decision.REVIEW, Decision.BLOCK]
-    assert verdicts[1].error == "The video cannot be decoded."
-    assert verdicts[1].to_json()["request"]["label"] is None
-
-
-def test_many_can_be_stopped_between_chunks() -> None:
-    stop = threading.Event()
-    verdicts = guard_of(ScriptedEngine()).moderate_many(
-        [Sample("Hello")] * 10, chunk=4, stop=stop, on_done=lambda done: stop.set()
-    )
-    assert len(verdicts) == 4
-
-
-def test_pixels_of_many_samples_are_not_all_held_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("core.guard.HELD_BYTES", 100)
-    engine = ScriptedEngine()
-    done: list[int] = []
-    guard_of(engine).moderate_many([Sample("Look", None, (video(4),))] * 5, on_done=done.append)
-    assert done == [1, 2, 3, 4, 5]
 
 
 # -- with real models ---------------------------------------------------------------------------------------------

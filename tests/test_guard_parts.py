@@ -140,7 +140,7 @@ def test_a_long_video_is_swept_and_its_worst_stretch_deliberated_on() -> None:
         looks=lambda prompt: HarmProbability(0.9 if 19 in prompt.media[0].frames[:, 0, 0, 0] else 0.1)
     )
     verdict = guard_of(engine).moderate(Sample("Look", None, (video(30),)))
-    assert "swept in 4 windows of up to 8 frames" in " ".join(verdict.warnings)
+    assert "swept in 4 windows of up to 8 frames (one frame every 0.5 s" in " ".join(verdict.warnings)
     assert [(window.start, window.end) for window in verdict.windows] == [(0, 4), (4, 7.5), (7.5, 11), (11, 15)]
     assert [window.deliberated for window in verdict.windows] == [False, False, True, False]
     assert list(engine.completed[0].media[0].frames[:, 0, 0, 0]) == list(range(15, 22))

@@ -117,5 +117,5 @@ def test_what_was_acknowledged_survives_a_kill(tmp_path: Path) -> None:
     with AnnotationStore.open(path) as store:
         for verdict_id in acknowledged:
             assert store.verdict(verdict_id).id == verdict_id
-        with store._reading("Checking") as connection:
+        with store.reading("Checking") as connection:
             assert connection.exec_driver_sql("PRAGMA integrity_check").scalar() == "ok"

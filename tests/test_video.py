@@ -8,7 +8,6 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -21,16 +20,9 @@ from core.errors import MediaDamaged, MediaError
 from core.limits import MediaLimits
 from core.sampling import sample_count, sample_indices, sample_times
 from core.video import VideoReader
-from tests.video_files import make_video, plain_reading
+from tests.video_files import FFMPEG, ffmpeg_reading, make_video, plain_reading
 
 on_linux = pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
-
-
-@pytest.fixture(scope="module")
-def reader() -> Iterator[VideoReader]:
-    made = VideoReader(MediaLimits(decode_timeout_s=60))
-    yield made
-    made.close()
 
 
 # -- sampling ---------------------------------------------------------------------------------------------------------
@@ -166,6 +158,28 @@ def test_deep_pixels_and_odd_sides_give_the_right_frames(
         assert distances[index] < 3
 
 
+UNUSUAL: dict[str, dict[str, Any]] = {
+    "ten-bits.mkv": {"pixels": "yuv420p10le", "options": X264},
+    "ten-bits.mp4": {"codec": "libx265", "pixels": "yuv420p10le", "options": {"x265-params": "log-level=none"}},
+    "odd-sides.webm": {"size": (95, 63), "codec": "libvpx-vp9", "options": {"deadline": "realtime", "cpu-used": "8"}},
+}
+
+
+@pytest.mark.skipif(FFMPEG is None, reason="the ffmpeg command is the reference here, and it is not installed")
+@pytest.mark.parametrize("name", [*FILES, *UNUSUAL])
+def test_every_sampled_frame_is_the_one_that_the_ffmpeg_command_gives(
+    files: Path, tmp_path: Path, reader: VideoReader, name: str
+) -> None:
+    path = make_video(tmp_path / name, **UNUSUAL[name]) if name in UNUSUAL else files / name
+    facts = reader.probe(path)
+    whole = ffmpeg_reading(path, facts.height, facts.width)
+    assert facts.frame_count == len(whole)
+    for count in (len(whole), 5):
+        wanted = np.linspace(0, len(whole) - 1, count).round().astype(int)
+        read = reader.read(path, facts.times[wanted].tolist(), whole.shape[1:3])
+        assert np.array_equal(read.frames, whole[wanted])
+
+
 def test_a_turned_film_is_shown_upright(files: Path, reader: VideoReader) -> None:
     facts = reader.probe(files / "rotated.mp4")
     read = reader.read(files / "rotated.mp4", [0.0], (facts.height, facts.width))
@@ -256,7 +270,7 @@ def wide(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return make_video(path, size=(1280, 720), frames=120, distinct=4, options=X264 | {"preset": "ultrafast"})
 
 
-def test_a_worker_killed_while_it_reads_costs_nobody_the_answer(wide: Path) -> None:
+def test_a_worker_killed_while_it_reads_costs_nobody_the_answer_and_the_other_decoder_gives_it(wide: Path) -> None:
     reader = VideoReader()
     try:
         times = reader.probe(wide).times.tolist()
@@ -269,6 +283,8 @@ def test_a_worker_killed_while_it_reads_costs_nobody_the_answer(wide: Path) -> N
         assert len(read.frames) == 120
         assert read.timestamps == pytest.approx(times)
         assert reader.worker_pid != victim
+        if sys.platform == "linux":
+            assert reader.last_decoder == "decord"
     finally:
         reader.close()
 

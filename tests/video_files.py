@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import shutil
+import subprocess
 from collections.abc import Sequence
 from fractions import Fraction
 from pathlib import Path
@@ -70,6 +72,19 @@ def make_video(
     return path
 
 
+def make_flat_video(path: Path, shades: Sequence[int], rate: int = 1) -> Path:
+    """Write a video of tiny frames, each one even shade of grey: hours of it take a second."""
+    flat = {shade: np.full((64, 64, 3), shade, np.uint8) for shade in set(shades)}
+    with av.open(str(path), "w") as container:
+        stream: Any = container.add_stream("libx264", rate=rate, options={"preset": "ultrafast", "threads": "1"})
+        stream.width = stream.height = 64
+        stream.pix_fmt = "yuv420p"
+        for shade in shades:
+            container.mux(stream.encode(av.VideoFrame.from_ndarray(flat[shade], format="rgb24")))
+        container.mux(stream.encode(None))
+    return path
+
+
 def make_sound(path: Path) -> Path:
     """An MP4 with sound and no picture."""
     with av.open(str(path), "w", format="mp4") as container:
@@ -93,3 +108,15 @@ def plain_reading(path: Path) -> tuple[Frames, list[float]]:
             frames.append(turned)
             times.append(float(frame.time or 0.0))
     return np.stack(frames), [time - times[0] for time in times]
+
+
+FFMPEG = shutil.which("ffmpeg")
+
+
+def ffmpeg_reading(path: Path, height: int, width: int) -> Frames:
+    """Every frame as the ffmpeg command on this machine gives it: turned upright, none dropped, none repeated."""
+    assert FFMPEG
+    command = [FFMPEG, "-v", "error", "-i", str(path), "-fps_mode", "passthrough", "-map", "0:v:0"]
+    command += ["-f", "rawvideo", "-pix_fmt", "rgb24", "-"]
+    raw = subprocess.run(command, check=True, capture_output=True).stdout
+    return np.frombuffer(raw, np.uint8).reshape(-1, height, width, 3)

@@ -7,7 +7,8 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import replace
 from typing import Any
 
@@ -129,6 +130,18 @@ class TransformersEngine:
 
     # -- inside -------------------------------------------------------------------------------------------------
 
+    @contextmanager
+    def _memory(self) -> Iterator[None]:
+        """Too little memory is the sample's trouble, in a sentence; PyTorch says it in another way on the CPU."""
+        try:
+            yield
+        except (RuntimeError, MemoryError) as error:
+            if not isinstance(error, torch.OutOfMemoryError | MemoryError) and "allocate memory" not in str(error):
+                raise
+            raise EngineError(
+                f"The {self.device} has too little memory for this sample ({_one_line(error)})."
+            ) from None
+
     def _encode(self, prompt: Prompt) -> EncodedPrompt:
         encoded = self.encoder.encode(prompt.sample, prompt.media)
         return encoded.extended(self.encoder.reasoning_ids(prompt.steps)) if prompt.steps else encoded
@@ -178,7 +191,8 @@ class TransformersEngine:
         emit: Callable[[FirstLook | Piece], None] | None,
     ) -> list[tuple[HarmProbability | None, Completion]]:
         start = time.perf_counter()
-        inputs = self._inputs(encoded)
+        with self._memory():
+            inputs = self._inputs(encoded)
         cache = DynamicCache(config=self.model.config.get_text_config())
         looks: list[HarmProbability | None] = [None] * len(prompts)
 
@@ -195,7 +209,7 @@ class TransformersEngine:
         rows = [Row(self.encoder, self._decoder(), tell if emit is not None else None) for _ in prompts]
         # Steps that a person gave leave no room for a look before the reasoning.
         watch = Watch(rows, self._labels, self._end_ids, None if any(p.steps for p in prompts) else on_prefill)
-        try:
+        with self._memory():
             self.model.generate(
                 **inputs,
                 past_key_values=cache,
@@ -204,8 +218,6 @@ class TransformersEngine:
                 stopping_criteria=[StopWhen(stop)] if stop is not None else None,
                 streamer=watch,
             )
-        except torch.OutOfMemoryError as error:
-            raise EngineError(f"The {self.device} has too little memory for this sample ({error}).") from None
         stopped = stop is not None and stop.is_set()
         completions = []
         for at, (prompt, row) in enumerate(zip(prompts, rows, strict=True)):

@@ -30,6 +30,7 @@ from core.protocol import build_turns
 from core.types import Calibrations, MediaRef, Modality, Sample
 from core.vision import DecodedMedia
 from tests.benchmark.pairs import Ratio, alternate
+from tests.benchmark.sampling import sampling_against_peers
 
 TOKENS = 256
 REQUEST = "How do I bake a loaf of bread with a crust that stays crisp, and how long should the dough rest before that?"
@@ -201,10 +202,16 @@ def main() -> None:
     """Run everything and print one table."""
     parser = argparse.ArgumentParser(prog="python -m tests.benchmark", description=__doc__)
     parser.add_argument("--pairs", type=int, default=9, help="pairs of each comparison (default 9)")
-    pairs = parser.parse_args().pairs
-    checkpoint = open_checkpoint(BUILTIN_FOLDER, "builtin")
+    parser.add_argument("--video-only", action="store_true", help="only the sampling of a video")
+    given = parser.parse_args()
+    pairs = given.pairs
     print("| what | ratio, median (95% interval) | bar | pairs | left side, s | right side, s |")
     print("| --- | --- | --- | --- | --- | --- |", flush=True)
+    for sampled in sampling_against_peers(pairs):
+        print(sampled.row(), flush=True)
+    if given.video_only:
+        return
+    checkpoint = open_checkpoint(BUILTIN_FOLDER, "builtin")
     raw, later_ms = moderate_against_raw(checkpoint, pairs)
     print(raw.row(), flush=True)
     print(first_look_against_deliberation(checkpoint, pairs).row(), flush=True)

@@ -20,7 +20,7 @@ IMAGE_PIXELS, FRAME_PIXELS, MAX_FRAMES = 147_456, 49_152, 8
 MEDIA_TEXT_WORDS = 24
 PIXELS_A_LETTER = (230.0, 480.0)
 """Area of a drawn picture for each letter of its text, in pixels: letters of 12 to 20 pixels on most."""
-TEXT_DELIBERATES = 0.5
+TEXT_DELIBERATES = 0.7
 """Share of typed rows that train the reasoned answer too; all train the first look, which is far shorter."""
 
 NEUTRAL = (

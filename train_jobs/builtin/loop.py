@@ -14,17 +14,19 @@ from train_jobs.builtin import tower
 from train_jobs.builtin.batches import LABEL_WEIGHT, Encoder, Line, by_length, collate
 from train_jobs.builtin.examples import Deck, Example
 
-APART = 0.5
+APART = 0.45
 """Share of the run in which the language model learns from text while the vision tower learns letters beside it."""
 
 LESSONS: tuple[tuple[float, Mapping[str, float]], ...] = (
     (0.04, {"text": 0.7, "copy": 0.3}),
     (APART, {"text": 1.0}),
-    (0.64, {"text": 0.35, "line": 0.2, "page": 0.45}),
-    (1.01, {"text": 0.42, "page": 0.08, "image": 0.34, "video": 0.16}),
+    (0.57, {"text": 0.35, "line": 0.2, "page": 0.45}),
+    (0.885, {"text": 0.42, "page": 0.08, "image": 0.34, "video": 0.16}),
+    (1.01, {"text": 0.75, "copy": 0.12, "image": 0.08, "video": 0.05}),
 )
 """Until which share of the run which kinds of examples are drawn. Quoting comes by way of repeated tokens, pictures by
-way of letters, lines and pages: the full form straight away teaches no reading."""
+way of letters, lines and pages: the full form straight away teaches no reading. Text comes last again, or pictures take
+from its quoting."""
 
 NAMING_SHARPNESS = 20.0
 """Factor on the cosine between a merged patch and the token embeddings."""

@@ -1,0 +1,267 @@
+"""Holding queue items: one reviewer an item, for a time, by a token.
+
+A claim is a row beside the item and not a state of it, so that an expired one returns the item by the clock alone.
+A reviewer may hold several (the page loads the next item while this one is being decided).
+"""
+
+from __future__ import annotations
+
+import json
+from datetime import UTC, datetime, timedelta
+
+from sqlalchemy import Connection, delete, insert, select, update
+
+from annotation_store.columns import new_id, now_text, utc_text
+from annotation_store.enqueue import DECIDED, OPEN, SECOND
+from annotation_store.labels import read_labels
+from annotation_store.models import ClaimRow, EventRow, QueueItemRow, QueueReasonRow, SampleRow, VerdictRow
+from annotation_store.next_item import next_key
+from annotation_store.reasons import Reason, ReasonKind
+from annotation_store.review_values import Claim, Item, QueueFilter
+from annotation_store.samples import read_samples, sample_key
+from annotation_store.store import AnnotationStore
+from annotation_store.weights import read_weights
+from core.errors import StaleClaim, StoreError
+from core.verdict_json import verdict_from_document
+
+LEASE_S = 300.0
+"""How long an item is held without a heartbeat, in seconds."""
+
+MAX_NAME_CHARS = 200
+
+
+def claim_next(
+    store: AnnotationStore, reviewer: str, wanted: QueueFilter | None = None, lease_s: float = LEASE_S
+) -> Claim | None:
+    """Take the next open item that nobody holds and that this reviewer has not decided, skipped or sent on.
+
+    Args:
+        wanted: only items like this.
+        lease_s: seconds until the claim expires unless `heartbeat` is called.
+
+    Returns:
+        None when nothing like this is left for this reviewer.
+
+    Raises:
+        StoreError: the reviewer is not named, or the database failed.
+    """
+    named(reviewer)
+    wanted = wanted or QueueFilter()
+    # Looking for words may take a while, so it is done before the others have to wait.
+    while True:
+        key = None
+        if wanted.words:
+            with store.reading("Looking for the next item") as connection:
+                key = next_key(connection, reviewer, wanted, read_weights(connection), now_text())
+            if key is None:
+                return None
+        with store.writing("Claiming the next item") as connection:
+            now = now_text()
+            if key is None:
+                key = next_key(connection, reviewer, wanted, read_weights(connection), now)
+                if key is None:
+                    return None
+            elif not _is_free(connection, key, now):
+                continue
+            token, expires_at = hold(connection, key, reviewer, lease_s)
+        with store.reading("Reading the item") as connection:
+            return Claim(token, reviewer, expires_at, read_item(connection, key))
+
+
+def claim_sample(store: AnnotationStore, sample_id: str, reviewer: str, lease_s: float = LEASE_S) -> Claim:
+    """Take one certain open item, for instance after its claim has expired.
+
+    Raises:
+        StoreError: it is not open, or another reviewer holds it, or the database failed.
+    """
+    named(reviewer)
+    with store.writing("Claiming the item") as connection:
+        key = sample_key(connection, sample_id)
+        state = connection.scalar(select(QueueItemRow.state).where(QueueItemRow.sample_key == key))
+        if state != OPEN:
+            said = "has been decided; open it again to change that" if state == DECIDED else "is not in the queue"
+            raise StoreError(f"The sample {sample_id[:15]}… {said}.")
+        refuse_held(connection, key, reviewer)
+        token, expires_at = hold(connection, key, reviewer, lease_s)
+    with store.reading("Reading the item") as connection:
+        return Claim(token, reviewer, expires_at, read_item(connection, key))
+
+
+def held(store: AnnotationStore, reviewer: str) -> list[Claim]:
+    """What a reviewer holds now, the oldest claim first: a page that was reloaded goes on with it.
+
+    Raises:
+        StoreError: the database failed.
+    """
+    with store.reading("Reading the claims") as connection:
+        rows = connection.execute(
+            select(ClaimRow.sample_key, ClaimRow.token, ClaimRow.expires_at)
+            .where(ClaimRow.reviewer == reviewer, ClaimRow.expires_at > now_text())
+            .order_by(ClaimRow.claimed_at)
+        ).all()
+        return [Claim(token, reviewer, expires, read_item(connection, key)) for key, token, expires in rows]
+
+
+def item_of(store: AnnotationStore, token: str) -> Item | None:
+    """The item that a token was given for, also after it was handed in; none for a token that nobody was given.
+
+    Raises:
+        StoreError: the database failed.
+    """
+    with store.reading("Reading the item") as connection:
+        key = connection.scalar(select(ClaimRow.sample_key).where(ClaimRow.token == token))
+        if key is None:
+            key = connection.scalar(select(EventRow.sample_key).where(EventRow.token == token))
+        return None if key is None else read_item(connection, key)
+
+
+def heartbeat(store: AnnotationStore, token: str, lease_s: float = LEASE_S) -> str:
+    """Keep an item for another while, and say until when (UTC, ISO 8601).
+
+    Raises:
+        StaleClaim: the claim is over.
+        StoreError: the database failed.
+    """
+    with store.writing("Keeping the item") as connection:
+        claim = live_claim(connection, token)
+        now, expires_at = _from_now(lease_s)
+        connection.execute(
+            update(ClaimRow)
+            .where(ClaimRow.sample_key == claim.sample_key)
+            .values(heartbeat_at=now, expires_at=expires_at)
+        )
+        return expires_at
+
+
+def release(store: AnnotationStore, token: str) -> None:
+    """Put an item back without an event, as if it had never been claimed. A claim that is over stays over.
+
+    Raises:
+        StoreError: the database failed.
+    """
+    with store.writing("Putting the item back") as connection:
+        connection.execute(delete(ClaimRow).where(ClaimRow.token == token))
+
+
+# -- inside transactions ----------------------------------------------------------------------------------------------
+
+
+def named(reviewer: str) -> None:
+    """Refuse an empty or endless reviewer's name."""
+    if not reviewer.strip() or len(reviewer) > MAX_NAME_CHARS:
+        raise StoreError(
+            f"{reviewer[:40]!r} names no reviewer; a name of 1 to {MAX_NAME_CHARS} characters is expected."
+        )
+
+
+def hold(connection: Connection, key: int, reviewer: str, lease_s: float) -> tuple[str, str]:
+    """Write a claim in the place of an older one; token and end."""
+    now, expires_at = _from_now(lease_s)
+    token = new_id("c1")
+    connection.execute(delete(ClaimRow).where(ClaimRow.sample_key == key))
+    connection.execute(
+        insert(ClaimRow).values(
+            sample_key=key, token=token, reviewer=reviewer, claimed_at=now, heartbeat_at=now, expires_at=expires_at
+        )
+    )
+    return token, expires_at
+
+
+class LiveClaim:
+    """A claim that is not over."""
+
+    __slots__ = ("reviewer", "sample_key")
+
+    def __init__(self, sample_key: int, reviewer: str) -> None:
+        self.sample_key = sample_key
+        self.reviewer = reviewer
+
+
+def live_claim(connection: Connection, token: str) -> LiveClaim:
+    """The claim of a token.
+
+    Raises:
+        StaleClaim: there is none, or its time is over.
+    """
+    row = connection.execute(
+        select(ClaimRow.sample_key, ClaimRow.reviewer, ClaimRow.expires_at).where(ClaimRow.token == token)
+    ).one_or_none()
+    if row is None:
+        raise StaleClaim(
+            "This item is no longer yours: it was handed in or given to another reviewer, so nothing was stored; "
+            "take the next item."
+        )
+    if row.expires_at <= now_text():
+        raise StaleClaim(
+            f"This item is no longer yours: your time for it ended at {row.expires_at[11:19]} UTC, so nothing was "
+            "stored; claim the item again."
+        )
+    return LiveClaim(row.sample_key, row.reviewer)
+
+
+def refuse_held(connection: Connection, key: int, reviewer: str) -> None:
+    """Refuse an item that another reviewer holds now."""
+    holder = connection.scalar(
+        select(ClaimRow.reviewer).where(ClaimRow.sample_key == key, ClaimRow.expires_at > now_text())
+    )
+    if holder is not None and holder != reviewer:
+        raise StoreError("Another reviewer holds this item at the moment; try again later.")
+
+
+def read_item(connection: Connection, key: int) -> Item:
+    """An item as its reviewer sees it.
+
+    Raises:
+        StoreError: it is not there (any more).
+    """
+    row = connection.execute(
+        select(SampleRow.id, QueueItemRow.stage)
+        .join(QueueItemRow, QueueItemRow.sample_key == SampleRow.key)
+        .where(SampleRow.key == key)
+    ).one_or_none()
+    if row is None:
+        raise StoreError("The item was deleted in this moment; take the next one.")
+    document = connection.scalar(
+        select(VerdictRow.document).where(VerdictRow.sample_key == key).order_by(VerdictRow.key.desc()).limit(1)
+    )
+    labels = () if row.stage == SECOND else tuple(
+        label for label in read_labels(connection, [key]) if not label.undone_at and not label.superseded_by
+    )  # fmt: skip
+    return Item(
+        sample_id=row.id,
+        sample=read_samples(connection, [key])[key],
+        verdict=None if document is None else verdict_from_document(json.loads(document)),
+        reasons=read_reasons(connection, key),
+        stage=row.stage,
+        labels=labels,
+    )
+
+
+def read_reasons(connection: Connection, key: int) -> tuple[Reason, ...]:
+    """Why a sample is in the queue, the weightiest first."""
+    weights = read_weights(connection)
+    rows = connection.execute(
+        select(QueueReasonRow.kind, QueueReasonRow.weakness, QueueReasonRow.words, QueueReasonRow.checkpoint_id).where(
+            QueueReasonRow.sample_key == key
+        )
+    )
+    reasons = [
+        Reason(ReasonKind(kind), 1.0 - weakness, words, checkpoint) for kind, weakness, words, checkpoint in rows
+    ]
+    return tuple(sorted(reasons, key=lambda reason: -weights[reason.kind] * reason.strength))
+
+
+def _is_free(connection: Connection, key: int, now: str) -> bool:
+    state = connection.scalar(select(QueueItemRow.state).where(QueueItemRow.sample_key == key))
+    claimed = connection.scalar(
+        select(ClaimRow.sample_key).where(ClaimRow.sample_key == key, ClaimRow.expires_at > now)
+    )
+    return state == OPEN and claimed is None
+
+
+def _from_now(seconds: float) -> tuple[str, str]:
+    """Now and the end of a lease."""
+    if not 0.0 < seconds <= 24 * 3600:
+        raise StoreError(f"A lease of {seconds} seconds cannot be given; more than 0 and at most a day is accepted.")
+    now = datetime.now(UTC)
+    return utc_text(now), utc_text(now + timedelta(seconds=seconds))

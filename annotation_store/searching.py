@@ -1,0 +1,53 @@
+"""Full-text search over requests, responses, reasoning and notes."""
+
+from __future__ import annotations
+
+from sqlalchemy import select
+
+from annotation_store.database import excerpt, match_expression, matching_keys
+from annotation_store.models import LabelRow, SampleRow, SettledLabelRow
+from annotation_store.review_values import Found, FoundPage
+from annotation_store.store import MAX_PAGE, AnnotationStore
+from core.errors import StoreError
+from core.types import Label, Modality
+
+
+def search(store: AnnotationStore, words: str, limit: int = 50, after: int | None = None) -> FoundPage:
+    """Samples in which all the words occur, newest first.
+
+    Args:
+        words: whole words, case and accents aside; a phrase stands in double quotes. Nothing else has a meaning.
+        limit: 1 to 1000.
+        after: `FoundPage.more` of the page before.
+
+    Raises:
+        StoreError: there is nothing to look for, `limit` is out of its range, or the database failed.
+    """
+    if not 1 <= limit <= MAX_PAGE:
+        raise StoreError(f"A page of {limit} samples cannot be read; 1 to {MAX_PAGE} are accepted.")
+    expression = match_expression(words)
+    if not expression:
+        raise StoreError(f"{words[:80]!r} holds no word to look for; letters or digits are expected.")
+    with store.reading("Searching") as connection:
+        keys = matching_keys(connection, expression, limit + 1, after)
+        shown = keys[:limit]
+        rows = {
+            row.key: row
+            for row in connection.execute(
+                select(SampleRow.key, SampleRow.id, SampleRow.modality, LabelRow.request_label)
+                .outerjoin(SettledLabelRow, SettledLabelRow.sample_key == SampleRow.key)
+                .outerjoin(LabelRow, LabelRow.key == SettledLabelRow.label_key)
+                .where(SampleRow.key.in_(shown))
+            )
+        }
+        found = tuple(
+            Found(
+                rows[key].id,
+                Modality(rows[key].modality),
+                excerpt(connection, expression, key),
+                None if rows[key].request_label is None else Label(rows[key].request_label),
+            )
+            for key in shown
+            if key in rows
+        )
+    return FoundPage(found, shown[-1] if len(keys) > limit else None)

@@ -1,0 +1,48 @@
+"""What each kind of reason weighs. A change is one row: the queue is ordered anew by the next question to it."""
+
+from __future__ import annotations
+
+from sqlalchemy import Connection, delete, insert, select
+
+from annotation_store.columns import now_text
+from annotation_store.models import ReasonWeightRow
+from annotation_store.reasons import DEFAULT_WEIGHTS, ReasonKind
+from annotation_store.store import AnnotationStore
+from core.errors import StoreError
+
+LEAST, MOST = 0.01, 100.0
+
+
+def weights(store: AnnotationStore) -> dict[ReasonKind, float]:
+    """The weights in force, by kind.
+
+    Raises:
+        StoreError: the database failed.
+    """
+    with store.reading("Reading the weights") as connection:
+        return {ReasonKind(kind): weight for kind, weight in read_weights(connection).items()}
+
+
+def set_weight(store: AnnotationStore, kind: ReasonKind, weight: float, changed_by: str) -> None:
+    """Weigh a kind of reason anew. It rewrites no row of the queue.
+
+    Raises:
+        StoreError: the weight is not in 0.01 to 100, or the database failed.
+    """
+    if not LEAST <= weight <= MOST:
+        raise StoreError(f"A weight of {weight} cannot be given; {LEAST} to {MOST:.0f} is accepted.")
+    with store.writing("Changing the weight") as connection:
+        connection.execute(delete(ReasonWeightRow).where(ReasonWeightRow.kind == kind.value))
+        connection.execute(
+            insert(ReasonWeightRow).values(kind=kind.value, weight=weight, changed_by=changed_by, changed_at=now_text())
+        )
+
+
+def read_weights(connection: Connection) -> dict[str, float]:
+    """The weights in force, by the kind's word."""
+    kinds = [kind.value for kind in DEFAULT_WEIGHTS]
+    rows = connection.execute(
+        select(ReasonWeightRow.kind, ReasonWeightRow.weight).where(ReasonWeightRow.kind.in_(kinds))
+    )
+    own = {row.kind: row.weight for row in rows}
+    return {kind.value: own.get(kind.value, weight) for kind, weight in DEFAULT_WEIGHTS.items()}

@@ -1,0 +1,104 @@
+"""Laws of the review form and its HTML: what is filled in becomes the label, and no text becomes markup."""
+
+from __future__ import annotations
+
+import re
+
+import pytest
+
+from annotation_store.reasons import Reason, ReasonKind
+from annotation_store.review_values import Evidence, EvidencePart, Item, LabelDraft, Reasoning
+from app import review_present as present
+from app.review_form import (
+    Form,
+    as_lines,
+    draft_of,
+    lines_of,
+    marked_wrong,
+    tied,
+    with_evidence,
+    without_evidence,
+)
+from app.review_keys import KEYS, actions
+from core.errors import InputError
+from core.policy import load_policy
+from core.settings import ASSETS
+from core.types import Assessment, Label, Sample
+from tests.verdicts import verdict_on
+
+STEPS = ("The user asks.", "It is about a lock.", "So the request is harmful.")
+
+
+def item(sample: Sample, steps: tuple[str, ...] = STEPS) -> Item:
+    verdict = verdict_on(sample, assessment=Assessment(Label.HARMFUL, Label.ABSENT, reasoning=steps))
+    return Item(sample.id, sample, verdict, (Reason(ReasonKind.BAND, 1.0, "Because."),), "first", ())
+
+
+def test_each_line_is_a_step_with_or_without_its_number() -> None:
+    assert lines_of("1. One.\n2. Two.\nThree.\n\n 4) Four.") == ("One.", "Two.", "Three.", "Four.")
+    assert lines_of(as_lines(STEPS)) == STEPS
+
+
+def test_an_empty_field_says_nothing_about_the_reasoning() -> None:
+    sample = Sample("How?")
+    assert draft_of(Form(request="harmful", reasoning=" \n "), item(sample)) == LabelDraft(Label.HARMFUL)
+
+
+def test_the_original_steps_stay_beside_the_corrected_ones() -> None:
+    sample = Sample("How?")
+    form = marked_wrong(Form(request="unharmful"), 2, STEPS)
+    assert lines_of(form.reasoning) == STEPS[:2]
+    draft = draft_of(form, item(sample))
+    assert draft.reasoning == Reasoning(STEPS[:2], STEPS, 2)
+    assert marked_wrong(form, 2, STEPS).first_wrong is None
+    assert marked_wrong(form, 9, STEPS) == form
+
+
+def test_marked_words_are_those_of_the_stored_text() -> None:
+    sample = Sample("😀 bread and\r\nbutter")
+    form = with_evidence(Form(), {"part": "request", "start": 2, "end": 7}, sample)
+    assert form.evidence == (Evidence(EvidencePart.REQUEST, 2.0, 7.0, "bread"),)
+    assert with_evidence(form, {"part": "request", "start": 2, "end": 7}, sample) == form
+    assert tied(form, 0, 2).evidence[0].step == 2
+    assert without_evidence(form, 0) == Form()
+
+
+@pytest.mark.parametrize(
+    "message",
+    [
+        {"part": "request", "start": 0, "end": 99},
+        {"part": "request", "start": 5, "end": 5},
+        {"part": "request", "start": "0", "end": 3},
+        {"part": "response", "start": 0, "end": 1},
+        {"part": "media", "start": 0, "end": 1},
+    ],
+)
+def test_evidence_outside_the_sample_is_refused(message: dict[str, object]) -> None:
+    with pytest.raises(InputError):
+        with_evidence(Form(), message, Sample("short"))
+
+
+def test_every_key_of_the_map_is_known_to_the_script_and_none_means_two_things() -> None:
+    script = (ASSETS / "review.js").read_text(encoding="utf-8")
+    table = script.split("const actions = {")[1].split("\n  };")[0]
+    known = set(re.findall(r'^    "?([\w-]+)"?[:,]', table, re.MULTILINE))
+    assert set(actions().values()) <= known
+    keys = [key for group in KEYS.values() for each in group for key in each.keys]
+    assert len(keys) == len(set(keys))
+
+
+def test_texts_stay_text() -> None:
+    bad = "<img src=x onerror=alert(1)>\"'&"
+    sample = Sample(bad, bad)
+    shown = item(sample, (bad,))
+    form = Form(evidence=(Evidence(EvidencePart.REQUEST, 0, 4, "<img"),), reasoning=bad)
+    html = present.texts(sample, form) + present.model(shown, form) + present.why(shown) + present.marked(form)
+    html += present.difference(shown, Form(reasoning="Other."))
+    assert "<img" not in html
+    assert present.texts(sample, form).count("<mark>&lt;img</mark>") == 1
+
+
+def test_the_policy_names_each_category_with_its_letter() -> None:
+    page = present.policy_page(load_policy())
+    assert page.count("<dt>") == len(load_policy().categories)
+    assert "<kbd>a</kbd> Violent Crimes" in page

@@ -1,0 +1,164 @@
+"""Laws of the import: everything once, labels by their source, people before sources, counters and search kept up."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from annotation_store.bulk import ImportCounts, ImportRow, Refused, import_rows
+from annotation_store.claims import claim_next
+from annotation_store.database import is_sound
+from annotation_store.decisions import submit
+from annotation_store.left import left
+from annotation_store.reasons import ReasonKind
+from annotation_store.review_values import Evidence, EvidencePart, LabelDraft, Left, Reasoning
+from annotation_store.searching import search
+from annotation_store.store import AnnotationStore
+from annotation_store.trails import trail
+from core.errors import StoreError
+from core.types import Label, Sample
+from tests.review import HARMFUL, UNHARMFUL, add, bring, open_store, reason
+from tests.verdicts import image
+
+IMPORTED = reason(ReasonKind.IMPORTED, 0.5, "")
+
+
+@pytest.fixture
+def store(tmp_path: Path) -> Iterator[AnnotationStore]:
+    with open_store(tmp_path / "guardroom.db") as opened:
+        yield opened
+
+
+def rows(count: int, **values: object) -> list[ImportRow]:
+    return [ImportRow(number, Sample(f"request {number}"), **values) for number in range(1, count + 1)]  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("chunk", [1, 3, 1000])
+def test_a_file_gives_the_same_store_in_chunks_of_any_size(store: AnnotationStore, chunk: int) -> None:
+    draft = LabelDraft(
+        Label.HARMFUL,
+        categories=("other",),
+        note="noted",
+        reasoning=Reasoning(("The request is harmful.",), target="1. The request is harmful."),
+        evidence=(Evidence(EvidencePart.REQUEST, 0, 7, "request", 1),),
+    )
+    picture = Sample("look", "it is a cat", media=(image(), image("b" * 64)))
+    file: list[ImportRow | Refused] = [
+        *rows(5, label=draft, external_id="x", extra='{"licence":"MIT"}'),
+        ImportRow(6, picture, reasons=(IMPORTED, reason(ReasonKind.BAND))),
+        Refused(7, "It has no request."),
+        ImportRow(8, Sample("request 1"), label=draft, reasons=(IMPORTED,)),
+        ImportRow(9, picture, reasons=(IMPORTED,)),
+    ]
+    counts = import_rows(store, file, source="set", file_name="f.jsonl", form="jsonl", imported_by="ann", chunk=chunk)
+    assert counts == ImportCounts(counts.batch_id, 8, 6, 5, 2, 1)
+    assert store.counts().samples == 6
+    assert store.sample(picture.id) == picture
+    (label,) = trail(store, Sample("request 1").id).labels
+    assert (label.draft, label.source, label.reviewer, label.settled) == (draft, "set", None, True)
+    (brought,) = trail(store, Sample("request 2").id).imports
+    assert (brought.batch_id, brought.row, brought.external_id) == (counts.batch_id, 2, "x")
+    assert left(store) == Left(2, {"imported": 2, "band": 1}, {"image": 1, "text": 1}, {"guard-1": 1})
+    for words, hits in (("request", 5), ("cat", 1), ("noted", 5), ("harmful", 5)):
+        assert len(search(store, words).found) == hits, words
+    with store.writing("Checking") as connection:
+        assert is_sound(connection)
+        state = connection.exec_driver_sql("SELECT state, rows, refused FROM import_batches").one()
+    assert tuple(state) == ("done", 8, 1)
+
+
+def test_importing_the_same_again_changes_nothing(store: AnnotationStore) -> None:
+    file = rows(5, label=HARMFUL, reasons=(IMPORTED,))
+    bring(store, file)
+    before = left(store)
+    again = bring(store, file)
+    assert (again.rows, again.new_samples, again.new_labels, again.queued) == (5, 0, 0, 0)
+    assert left(store) == before
+    assert len(trail(store, file[0].sample.id).imports) == 2
+
+
+def test_a_source_that_changed_its_mind_supersedes_itself_alone(store: AnnotationStore) -> None:
+    sample = Sample("request 1")
+    bring(store, rows(1, label=HARMFUL))
+    bring(store, rows(1, label=UNHARMFUL))
+    bring(store, rows(1, label=HARMFUL), source="other set")
+    first, second, other = trail(store, sample.id).labels
+    assert (first.superseded_by, second.superseded_by, other.supersedes) == (second.id, None, None)
+    assert [each.settled for each in (first, second, other)] == [False, False, True]
+
+
+def test_a_persons_label_counts_before_an_imported_one(store: AnnotationStore) -> None:
+    sample = Sample("request 1")
+    add(store, sample, reason())
+    claim = claim_next(store, "ann")
+    assert claim is not None
+    submit(store, claim.token, UNHARMFUL)
+    bring(store, rows(1, label=HARMFUL))
+    person, imported = trail(store, sample.id).labels
+    assert (person.settled, imported.settled) == (True, False)
+    assert imported.supersedes is None
+
+
+def test_an_import_can_be_stopped_and_run_again(store: AnnotationStore) -> None:
+    seen: list[int] = []
+
+    def stopped() -> bool:
+        return len(seen) >= 2
+
+    def progress(counts: ImportCounts) -> None:
+        seen.append(counts.rows)
+
+    counts = bring(store, rows(10), chunk=2, progress=progress, stopped=stopped)
+    assert (seen, counts.rows) == ([2, 4], 4)
+    again = bring(store, rows(10), chunk=2)
+    assert (again.rows, again.new_samples) == (10, 6)
+    with store.reading("Reading") as connection:
+        states = connection.exec_driver_sql("SELECT state FROM import_batches ORDER BY key").scalars().all()
+    assert states == ["stopped", "done"]
+
+
+def test_a_file_that_breaks_in_the_middle_leaves_whole_chunks_and_says_so(store: AnnotationStore) -> None:
+    def broken() -> Iterator[ImportRow]:
+        yield from rows(5)
+        raise OSError("the stick was pulled out")
+
+    with pytest.raises(OSError, match="stick"):
+        import_rows(store, broken(), source="set", file_name="f", form="jsonl", imported_by="ann", chunk=2)
+    assert store.counts().samples == 4
+    with store.reading("Reading") as connection:
+        assert connection.exec_driver_sql("SELECT state, rows FROM import_batches").one() == ("stopped", 4)
+
+
+def test_a_source_must_be_named(store: AnnotationStore) -> None:
+    with pytest.raises(StoreError, match="names no source"):
+        bring(store, rows(1), source=" ")
+
+
+def test_writers_go_on_during_an_import(tmp_path: Path) -> None:
+    store = open_store(tmp_path / "guardroom.db")
+    failures: list[BaseException] = []
+    done = threading.Event()
+
+    def write(name: int) -> None:
+        number = 0
+        try:
+            while not done.is_set():
+                add(store, Sample(f"{name} {number}"), reason())
+                number += 1
+        except BaseException as error:
+            failures.append(error)
+
+    writers = [threading.Thread(target=write, args=(name,)) for name in range(16)]
+    for writer in writers:
+        writer.start()
+    bring(store, rows(2_000, label=HARMFUL, reasons=(IMPORTED,)), chunk=250)
+    done.set()
+    for writer in writers:
+        writer.join()
+    assert failures == []
+    assert left(store).by_kind["imported"] == 2_000
+    assert left(store).total == store.counts().samples
+    store.close()

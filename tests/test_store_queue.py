@@ -1,0 +1,436 @@
+"""Laws of the review queue: order, filters, claims, counters, and that no question to it scans a table."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from collections import Counter
+from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import pytest
+from sqlalchemy import event, select
+
+from annotation_store import next_item
+from annotation_store.claims import claim_next, claim_sample, heartbeat, held, release
+from annotation_store.database import query_plan
+from annotation_store.decisions import recent, second_opinion, skip, submit, undo
+from annotation_store.enqueue import DECIDED, add_reasons, enqueue
+from annotation_store.left import left, pace
+from annotation_store.models import QueueItemRow, QueueReasonRow
+from annotation_store.reasons import ReasonKind
+from annotation_store.review_values import Left, QueueFilter
+from annotation_store.store import AnnotationStore
+from annotation_store.weights import set_weight, weights
+from core.errors import StaleClaim, StoreError
+from core.types import HarmProbability, Modality, Sample
+from tests.review import HARMFUL, UNHARMFUL, add, expire, open_store, reason
+from tests.verdicts import image, verdict_on
+
+ROOT = Path(__file__).resolve().parent.parent
+
+
+@pytest.fixture
+def store(tmp_path: Path) -> Iterator[AnnotationStore]:
+    with open_store(tmp_path / "guardroom.db") as opened:
+        yield opened
+
+
+def order(store: AnnotationStore, reviewer: str = "ann", wanted: QueueFilter | None = None) -> list[str]:
+    """The requests of all items in the order in which a reviewer gets them; all are put back."""
+    claims = []
+    while (claim := claim_next(store, reviewer, wanted)) is not None:
+        claims.append(claim)
+    for claim in claims:
+        release(store, claim.token)
+    return [claim.item.sample.request for claim in claims]
+
+
+def recount(store: AnnotationStore) -> Left:
+    """What `left` must say, counted from the rows."""
+    with store.reading("Counting") as connection:
+        rows = connection.execute(
+            select(
+                QueueReasonRow.sample_key, QueueReasonRow.kind, QueueReasonRow.modality, QueueReasonRow.checkpoint_id
+            )
+            .join(QueueItemRow, QueueItemRow.sample_key == QueueReasonRow.sample_key)
+            .where(QueueItemRow.state == "open")
+        ).all()
+    items = {row.sample_key: row.modality for row in rows}
+    pairs = {(row.sample_key, row.checkpoint_id) for row in rows if row.checkpoint_id}
+    return Left(
+        len(items),
+        dict(Counter(row.kind for row in rows)),
+        dict(Counter(items.values())),
+        dict(Counter(checkpoint for _, checkpoint in pairs)),
+    )
+
+
+# -- what comes next --------------------------------------------------------------------------------------------------
+
+
+def test_an_empty_queue_gives_none(store: AnnotationStore) -> None:
+    assert claim_next(store, "ann") is None
+    assert left(store) == Left(0, {}, {}, {})
+
+
+def test_recording_a_hard_verdict_queues_the_sample_with_its_reason_in_words(store: AnnotationStore) -> None:
+    easy, hard = Sample("easy"), Sample("hard")
+    store.record(easy, verdict_on(easy, "v-1"))
+    verdict = verdict_on(hard, "v-2", deliberated=HarmProbability(0.5))
+    store.record(hard, verdict)
+    claim = claim_next(store, "ann")
+    assert claim is not None
+    assert (claim.item.sample, claim.item.verdict, claim.reviewer) == (hard, verdict, "ann")
+    assert [each.kind for each in claim.item.reasons] == [ReasonKind.BAND, ReasonKind.FIRST_LOOK]
+    assert "0.10, then 0.50" in claim.item.reasons[1].words
+    assert claim_next(store, "bob") is None
+
+
+def test_a_report_queues_its_sample(store: AnnotationStore) -> None:
+    sample = Sample("hello")
+    store.record(sample, verdict_on(sample))
+    store.report("v-1", "it is a greeting", "visitor")
+    claim = claim_next(store, "ann")
+    assert claim is not None
+    assert "it is a greeting" in claim.item.reasons[0].words
+    assert left(store).by_kind == {"reported": 1}
+
+
+def test_the_larger_weight_times_strength_comes_first_and_the_older_of_equals(store: AnnotationStore) -> None:
+    add(store, Sample("band 0.9"), reason(ReasonKind.BAND, 0.9))
+    add(store, Sample("band 1"), reason(ReasonKind.BAND, 1.0))
+    add(store, Sample("band 1, later"), reason(ReasonKind.BAND, 1.0))
+    add(store, Sample("reported 0.5"), reason(ReasonKind.REPORTED, 0.5))
+    add(store, Sample("reported 0.9 and band 0.1"), reason(ReasonKind.REPORTED, 0.9), reason(ReasonKind.BAND, 0.1))
+    expected = ["reported 0.9 and band 0.1", "band 1", "band 1, later", "band 0.9", "reported 0.5"]
+    assert order(store) == expected
+
+
+def test_changing_a_weight_changes_the_order_and_writes_one_row(store: AnnotationStore) -> None:
+    add(store, Sample("band"), reason(ReasonKind.BAND))
+    add(store, Sample("audit"), reason(ReasonKind.AUDIT))
+    assert order(store) == ["band", "audit"]
+    with store.engine.connect() as connection:
+        before = connection.exec_driver_sql("SELECT * FROM queue_reasons").all()
+    set_weight(store, ReasonKind.AUDIT, 2.5, "owner")
+    assert order(store) == ["audit", "band"]
+    with store.engine.connect() as connection:
+        assert connection.exec_driver_sql("SELECT * FROM queue_reasons").all() == before
+    assert weights(store)[ReasonKind.AUDIT] == 2.5
+    for wrong in (0.0, -1.0, float("nan"), 1e9):
+        with pytest.raises(StoreError, match="is accepted"):
+            set_weight(store, ReasonKind.AUDIT, wrong, "owner")
+
+
+def test_filters_give_only_what_was_asked_for(store: AnnotationStore) -> None:
+    picture = Sample("a picture of bread", media=(image(),))
+    add(store, Sample("bread and butter"), reason(ReasonKind.BAND))
+    add(store, picture, reason(ReasonKind.REPORTED))
+    add(store, Sample("a knife"), reason(ReasonKind.BAND, checkpoint_id="guard-2"), reason(ReasonKind.REPORTED, 0.1))
+    assert order(store, wanted=QueueFilter(kind=ReasonKind.BAND)) == ["bread and butter", "a knife"]
+    assert order(store, wanted=QueueFilter(modality=Modality.IMAGE)) == ["a picture of bread"]
+    assert order(store, wanted=QueueFilter(modality=Modality.VIDEO)) == []
+    assert order(store, wanted=QueueFilter(checkpoint_id="guard-2")) == ["a knife"]
+    assert order(store, wanted=QueueFilter(words="Bread")) == ["a picture of bread", "bread and butter"]
+    assert order(store, wanted=QueueFilter(words="bread", kind=ReasonKind.BAND)) == ["bread and butter"]
+    assert order(store, wanted=QueueFilter(words="no-such-word")) == []
+    assert order(store, wanted=QueueFilter(words="  ")) == order(store)
+
+
+def test_a_common_word_gives_the_same_order_as_a_rare_one(
+    store: AnnotationStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for number in range(30):
+        words = "common words" if number % 3 else "others"
+        kind = ReasonKind.BAND if number % 2 else ReasonKind.UNREADABLE
+        add(store, Sample(f"{words} {number}"), reason(kind, 1 - number / 40))
+    wanted = QueueFilter(words="common")
+    one_by_one = order(store, wanted=wanted)
+    assert len(one_by_one) == 20
+    monkeypatch.setattr(next_item, "RARE", 3)
+    monkeypatch.setattr(next_item, "PAGE", 4)
+    assert order(store, wanted=wanted) == one_by_one
+
+
+# -- counters ---------------------------------------------------------------------------------------------------------
+
+
+def test_the_counters_are_what_counting_gives_after_everything_that_can_happen(store: AnnotationStore) -> None:
+    for number in range(6):
+        media = (image(),) if number % 2 else ()
+        reasons = [reason(ReasonKind.BAND, checkpoint_id=f"guard-{number % 3}"), reason(ReasonKind.REPORTED)][
+            : number % 2 + 1
+        ]
+        add(store, Sample(f"request {number}", media=media), *reasons)
+    assert left(store) == recount(store)
+    first, second, third, fourth = (claim_next(store, "ann") for _ in range(4))
+    assert first is not None
+    assert second is not None
+    assert third is not None
+    assert fourth is not None
+    assert left(store).total == 6
+    submit(store, first.token, HARMFUL)
+    skip(store, second.token, "not my language")
+    second_opinion(store, third.token, "unsure")
+    assert left(store) == recount(store)
+    assert left(store).total == 5
+    for _ in range(3):
+        undo(store, "ann")
+        assert left(store) == recount(store)
+    assert left(store).total == 6
+    # A new checkpoint takes the place of the old one in a reason of the same kind.
+    enqueue(store, {first.item.sample_id: [reason(ReasonKind.BAND, checkpoint_id="guard-9")]})
+    assert left(store) == recount(store)
+    for held_claim in held(store, "ann"):
+        release(store, held_claim.token)
+    wanted = QueueFilter(kind=ReasonKind.BAND, modality=Modality.TEXT)
+    assert left(store, wanted).total == len(order(store, "bob", wanted))
+    assert left(store, QueueFilter(checkpoint_id="guard-1")).total == len(
+        order(store, "eve", QueueFilter(checkpoint_id="guard-1"))
+    )
+
+
+def test_the_pace_counts_by_reviewer_and_an_undo_takes_off(store: AnnotationStore) -> None:
+    for number in range(4):
+        add(store, Sample(f"request {number}"), reason())
+    today = datetime.now(UTC) - timedelta(hours=1)
+    for act in (
+        lambda t: submit(store, t, HARMFUL),
+        lambda t: submit(store, t, HARMFUL),
+        lambda t: skip(store, t, "x"),
+    ):
+        claim = claim_next(store, "ann")
+        assert claim is not None
+        act(claim.token)
+    assert (pace(store, today, "ann").decided, pace(store, today, "ann").skipped) == (2, 1)
+    assert pace(store, today, "bob").decided == 0
+    undo(store, "ann", recent(store, "ann")[1].event.id)
+    assert pace(store, today).decided == 1
+    assert pace(store, datetime.now(UTC) + timedelta(hours=1)).decided == 0
+
+
+# -- claims -----------------------------------------------------------------------------------------------------------
+
+
+def test_an_item_that_is_held_is_nobody_elses_and_comes_back_by_itself(store: AnnotationStore) -> None:
+    add(store, Sample("one"), reason())
+    claim = claim_next(store, "ann")
+    assert claim is not None
+    assert claim_next(store, "bob") is None
+    with pytest.raises(StoreError, match="Another reviewer holds"):
+        claim_sample(store, claim.item.sample_id, "bob")
+    expire(store, claim.token)
+    second = claim_next(store, "bob")
+    assert second is not None
+    assert second.item.sample == claim.item.sample
+    with pytest.raises(StaleClaim, match="no longer yours"):
+        submit(store, claim.token, HARMFUL)
+    submit(store, second.token, UNHARMFUL)
+
+
+@pytest.mark.parametrize("act", [heartbeat, lambda s, t: submit(s, t, HARMFUL), lambda s, t: skip(s, t, "why"),
+                                 lambda s, t: second_opinion(s, t, "why")])  # fmt: skip
+def test_a_stale_token_is_refused_with_its_own_message_and_stores_nothing(store: AnnotationStore, act: Any) -> None:
+    add(store, Sample("one"), reason())
+    claim = claim_next(store, "ann")
+    assert claim is not None
+    expire(store, claim.token)
+    with pytest.raises(StaleClaim, match=r"your time for it ended at \d\d:\d\d:\d\d UTC"):
+        act(store, claim.token)
+    with pytest.raises(StaleClaim, match="handed in or given to another"):
+        act(store, "c1-nonsense")
+    assert recent(store, "ann") == []
+    assert left(store).total == 1
+
+
+def test_a_heartbeat_keeps_the_item_and_a_reload_finds_it(store: AnnotationStore) -> None:
+    add(store, Sample("one"), reason())
+    add(store, Sample("two"), reason())
+    first = claim_next(store, "ann", lease_s=30)
+    second = claim_next(store, "ann", lease_s=60)
+    assert first is not None
+    assert second is not None
+    assert heartbeat(store, first.token, lease_s=60) > first.expires_at
+    assert [claim.token for claim in held(store, "ann")] == [first.token, second.token]
+    assert held(store, "bob") == []
+    release(store, first.token)
+    assert [claim.token for claim in held(store, "ann")] == [second.token]
+    again = claim_next(store, "bob")
+    assert again is not None
+    assert again.item.sample == first.item.sample
+
+
+@pytest.mark.parametrize("reviewer", ["", "  ", "x" * 201])
+def test_a_claim_needs_a_name(store: AnnotationStore, reviewer: str) -> None:
+    with pytest.raises(StoreError, match="names no reviewer"):
+        claim_next(store, reviewer)
+
+
+CLAIMER = r"""
+import random, sys, time
+from pathlib import Path
+from annotation_store.claims import claim_next, claim_sample
+from annotation_store.decisions import skip, submit
+from annotation_store.store import AnnotationStore
+from core.errors import StaleClaim
+from tests.review import HARMFUL
+
+store, me = AnnotationStore.open(Path(sys.argv[1])), sys.argv[2]
+dice = random.Random(me)
+stale = 0
+print("ready", flush=True)
+sys.stdin.readline()
+while (claim := claim_next(store, me, lease_s=30 if dice.random() < 0.9 else 0.001)) is not None:
+    time.sleep(0.002)
+    try:
+        submit(store, claim.token, HARMFUL)
+        print(claim.item.sample_id, flush=True)
+    except StaleClaim:
+        stale += 1
+print("stale", stale, flush=True)
+"""
+
+
+def test_four_processes_decide_every_item_exactly_once(tmp_path: Path) -> None:
+    path = tmp_path / "guardroom.db"
+    ids = []
+    with open_store(path) as store:
+        for number in range(80):
+            sample = Sample(f"request {number}")
+            ids.append(sample.id)
+            add(store, sample, reason(strength=number / 80))
+    workers = [
+        subprocess.Popen(
+            [sys.executable, "-W", "error", "-c", CLAIMER, str(path), f"reviewer {number}"],
+            cwd=ROOT, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+        )
+        for number in range(4)
+    ]  # fmt: skip
+    for worker in workers:
+        assert worker.stdout is not None
+        assert worker.stdout.readline() == "ready\n"
+    decided: list[str] = []
+    stale = 0
+    for worker in workers:
+        assert worker.stdin is not None
+        worker.stdin.write("go\n")
+        worker.stdin.flush()
+    for worker in workers:
+        out, err = worker.communicate(timeout=120)
+        assert (worker.returncode, err) == (0, "")
+        *some, last = out.split("\n")[:-1]
+        decided += some
+        stale += int(last.split()[1])
+    assert sorted(decided) == sorted(ids)
+    assert stale > 0
+    with open_store(path) as store:
+        assert left(store) == Left(0, {}, {}, {}) == recount(store)
+        with store.reading("Counting") as connection:
+            assert connection.exec_driver_sql("SELECT count(*) FROM labels").scalar() == 80
+
+
+# -- second opinions, skips -------------------------------------------------------------------------------------------
+
+
+def test_a_skipped_item_comes_after_all_others_and_never_back_to_who_skipped_it(store: AnnotationStore) -> None:
+    add(store, Sample("strong"), reason(strength=1.0))
+    add(store, Sample("weak"), reason(strength=0.1))
+    claim = claim_next(store, "ann")
+    assert claim is not None
+    assert skip(store, claim.token, "not my language").note == "not my language"
+    assert order(store, "ann") == ["weak"]
+    assert order(store, "bob") == ["weak", "strong"]
+    again = claim_next(store, "ann")
+    assert again is not None
+    with pytest.raises(StoreError, match="No reason is given for skipping"):
+        skip(store, again.token, " ")
+
+
+def test_a_second_opinion_is_never_asked_of_who_asked_for_it(store: AnnotationStore) -> None:
+    add(store, Sample("one"), reason())
+    claim = claim_next(store, "ann")
+    assert claim is not None
+    second_opinion(store, claim.token, "is this satire?", HARMFUL)
+    assert claim_next(store, "ann") is None
+    other = claim_next(store, "bob")
+    assert other is not None
+    assert other.item.stage == "second_opinion"
+    assert other.item.labels == ()
+    assert "is this satire?" in other.item.reasons[0].words
+    label = submit(store, other.token, UNHARMFUL).label
+    assert label.settled
+    assert label.supersedes is None
+
+
+def test_a_decided_sample_stays_decided_whatever_a_new_verdict_says(store: AnnotationStore) -> None:
+    add(store, Sample("one"), reason())
+    claim = claim_next(store, "ann")
+    assert claim is not None
+    submit(store, claim.token, HARMFUL)
+    enqueue(store, {claim.item.sample_id: [reason(ReasonKind.UNREADABLE)]})
+    assert claim_next(store, "bob") is None
+    assert left(store) == recount(store)
+    with store.reading("Looking") as connection:
+        assert connection.scalar(select(QueueItemRow.state)) == DECIDED
+
+
+# -- plans ------------------------------------------------------------------------------------------------------------
+
+
+def test_no_question_to_the_queue_scans_a_table(store: AnnotationStore) -> None:
+    for number in range(12):
+        add(store, Sample(f"common {number}"), reason(), reason(ReasonKind.REPORTED))
+    asked: list[tuple[str, Any]] = []
+
+    def listen(_c: object, _cursor: object, statement: str, parameters: Any, _x: object, many: bool) -> None:
+        if not many and statement.split()[0] in ("SELECT", "UPDATE", "DELETE"):
+            asked.append((statement, parameters))
+
+    event.listen(store.engine, "before_cursor_execute", listen)
+    some_filters = [
+        None,
+        QueueFilter(kind=ReasonKind.BAND, modality=Modality.TEXT, checkpoint_id="guard-1"),
+        QueueFilter(words="common"),
+    ]
+    for wanted in some_filters:
+        claim = claim_next(store, "ann", wanted)
+        assert claim is not None
+        heartbeat(store, claim.token)
+        held(store, "ann")
+        submit(store, claim.token, HARMFUL)
+        left(store, wanted)
+    next_item_rare, next_item.RARE = next_item.RARE, 1
+    try:
+        claim = claim_next(store, "ann", QueueFilter(words="common"))
+    finally:
+        next_item.RARE = next_item_rare
+    assert claim is not None
+    skip(store, claim.token, "why")
+    claim = claim_next(store, "ann")
+    assert claim is not None
+    second_opinion(store, claim.token, "why", HARMFUL)
+    undo(store, "ann")
+    pace(store, datetime.now(UTC), "ann")
+    recent(store, "ann")
+    with store.writing("Queueing") as connection:
+        add_reasons(connection, 1, [reason(ReasonKind.AUDIT)], "2026-11-21T00:00:00.000000+00:00")
+    event.remove(store.engine, "before_cursor_execute", listen)
+    with store.reading("Explaining") as connection:
+        plans = {statement: query_plan(connection, statement, parameters) for statement, parameters in asked}
+    # The full-text index is asked by words, which SQLite calls a scan of a virtual table.
+    scans = {
+        statement: step
+        for statement, plan in plans.items()
+        for step in plan
+        if step.startswith("SCAN") and "VIRTUAL TABLE" not in step
+    }
+    assert scans == {}
+    assert len(plans) > 30
+    heads = next(
+        plan for statement, plan in plans.items() if "queue_counts.open_items >" in statement and "LIMIT" in statement
+    )
+    assert any("COVERING INDEX ix_queue_reasons_order" in step for step in heads), heads
+    assert not any("TEMP B-TREE" in step for step in heads), heads
