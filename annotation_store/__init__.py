@@ -21,6 +21,13 @@ Operations: functions that take an open store first
     deletion       delete_sample, finish_removals, tombstone
     media_reading  media_path (verified on every reading), damaged_media
     bulk           import_rows
+    selecting      Selection: a filter for exports and snapshots
+
+Files in and out, packages of their own
+    incoming       preview, run_import: JSONL, JSON, CSV, Parquet, folders of media, ShareGPT
+    outgoing       export: JSONL, CSV, Parquet, ShareGPT
+    duplicates     mark_duplicates, neighbours; groups and their splits
+    snapshots      freeze, snapshots, remove_deleted; read and verify without a database
 
 Inside transactions
     samples, labels, events, words, next_item    rows from values and back

@@ -10,7 +10,6 @@ from dataclasses import dataclass
 from typing import Any
 
 from core.errors import InputError, ProtocolError, UnparseableOutput
-from core.json_lines import json_line
 from core.protocol import Protocol, parse_completion, protocol_from_sharegpt, render_target, split_completion
 from core.types import Assessment, Label
 
@@ -38,7 +37,12 @@ class Conversation:
 
 def messages_digest(messages: Any) -> str:
     """The digest that goes with the exact row, so that messages edited by hand are read anew."""
-    return hashlib.sha256(json_line(messages)).hexdigest()
+    digest = hashlib.sha256()
+    for turn in messages:
+        for part in (str(turn["role"]), str(turn["content"])):
+            # The length keeps texts apart that only differ in where one ends.
+            digest.update(f"{len(part)} {part}".encode("utf-8", "surrogatepass"))
+    return digest.hexdigest()
 
 
 def exact_row(row: Mapping[str, Any], messages: Any) -> dict[str, Any] | None:
