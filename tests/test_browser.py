@@ -285,18 +285,6 @@ def test_a_bad_file_gets_one_sentence_and_what_was_written_stays(page: Page, tmp
     judge(page)
 
 
-def test_a_second_file_takes_the_place_of_the_first(page: Page) -> None:
-    write(page, "What does this page say?")
-    drop(page, FOLDER / "recipe.png")
-    first = page.locator("#gr-preview img").get_attribute("src")
-    page.locator("#gr-box input[type=file]").set_input_files(FOLDER / "letter.png")
-    page.wait_for_function("(old) => document.querySelector('#gr-preview img')?.getAttribute('src') !== old", arg=first)
-    page.wait_for_function("() => document.querySelectorAll('#gr-box .thumbnail-item').length === 1")
-    assert "letter.png" in (page.locator("#gr-preview img").get_attribute("src") or "")
-    assert page.input_value("#gr-box textarea") == "What does this page say?"
-    judge(page)
-
-
 def test_an_empty_request_is_asked_for(page: Page) -> None:
     page.click("#gr-go")
     page.wait_for_selector(FAILED)
