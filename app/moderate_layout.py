@@ -47,7 +47,7 @@ def lay_out(services: Services) -> Parts:
             box = gr.MultimodalTextbox(
                 label="What the user asks",
                 placeholder="Write the request. Drop or paste an image or a video beside it, if there is one.",
-                file_count="single",
+                file_count="multiple",  # "single" ignores a second file; here it takes the place of the first
                 lines=5,
                 max_lines=14,
                 max_plain_text_length=2**31 - 1,  # a long text stays a text: how long it may be is said by the guard

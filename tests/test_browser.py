@@ -285,6 +285,16 @@ def test_a_bad_file_gets_one_sentence_and_what_was_written_stays(page: Page, tmp
     judge(page)
 
 
+def test_a_second_file_takes_the_place_of_the_first(page: Page) -> None:
+    write(page, "What does this page say?")
+    drop(page, FOLDER / "recipe.png")
+    page.locator("#gr-box input[type=file]").set_input_files(FOLDER / "letter.png")
+    page.wait_for_selector("#gr-preview img[src*='letter.png']")
+    page.wait_for_function("() => document.querySelectorAll('#gr-box .thumbnail-item').length === 1")
+    assert page.input_value("#gr-box textarea") == "What does this page say?"
+    judge(page)
+
+
 def test_an_empty_request_is_asked_for(page: Page) -> None:
     page.click("#gr-go")
     page.wait_for_selector(FAILED)

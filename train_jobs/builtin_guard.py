@@ -42,6 +42,12 @@ def arguments() -> argparse.ArgumentParser:
     parser.add_argument("--seed", type=int, default=7)
     parser.add_argument("--device", default="auto", choices=("auto", "cpu", "cuda"))
     parser.add_argument("--threads", type=int, default=None, help="CPU threads; torch's choice unless given")
+    parser.add_argument(
+        "--start",
+        type=Path,
+        default=None,
+        help="folder of an earlier built-in guard whose weights training begins with",
+    )
     parser.add_argument("--fresh", action="store_true", help="start anew instead of going on from the work folder")
     parser.add_argument("--evaluate", action="store_true", help="score the guard in --out and write its card")
     parser.add_argument("--note", default="", help="with --evaluate: a sentence on how the training went, for the card")
@@ -71,11 +77,14 @@ def train(options: argparse.Namespace, work: Path, corpus: Any) -> None:
 
     device = "cuda" if options.device != "cpu" and torch.cuda.is_available() else "cpu"
     minutes = options.minutes if options.minutes or options.steps else 60.0
-    made = setup.make_tokenizer(corpus.train)
+    made = tokenizer.load(options.start) if options.start else setup.make_tokenizer(corpus.train)
     ids = tokenizer.control_ids(made)
     encoder = Encoder(setup.prompt_encoder(made), random.Random(options.seed))
-    say("the token embeddings that training begins with")
-    model = network.build(len(made), ids, options.seed, setup.embeddings(made, corpus.train)).to(device)
+    if options.start:
+        model = network.load(options.start, len(made), ids, options.seed).to(device)
+    else:
+        say("the token embeddings that training begins with")
+        model = network.build(len(made), ids, options.seed, setup.embeddings(made, corpus.train)).to(device)
     say(
         f"{len(corpus.train)} rows to train on, {len(corpus.held_out)} held out, {len(made)} tokens, "
         f"{sum(p.numel() for p in model.parameters()):,} parameters, {device}"
@@ -91,7 +100,7 @@ def train(options: argparse.Namespace, work: Path, corpus: Any) -> None:
         left = APART - trainer.progress
         minutes_left = minutes * left if minutes else None
         steps_left = max(1, int(options.steps * left)) if options.steps else None
-        eyes = beside.start(options.data, work, options.seed, minutes_left, steps_left, device)
+        eyes = beside.start(options.data, work, options.seed, minutes_left, steps_left, device, options.start)
         threads = torch.get_num_threads()
         torch.set_num_threads(max(1, threads // 2))
         trainer.run(groups, APART)

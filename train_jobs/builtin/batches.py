@@ -6,6 +6,7 @@ attention mask keeps the answers from seeing each other, and both continue the p
 
 from __future__ import annotations
 
+import math
 import random
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -18,7 +19,7 @@ from core.encode import EncodedPrompt, PromptEncoder, stack_pixels
 from core.types import Label
 from core.vision import DecodedMedia
 from train_jobs.builtin.examples import Example
-from train_jobs.builtin.render import Letter
+from train_jobs.builtin.letters import SLOTS, letter_cells, misread
 from train_jobs.builtin.targets import assessment, first_words
 
 PROMPT_WEIGHT, REASONING_WEIGHT, FORM_WEIGHT, LABEL_WEIGHT = 0.15, 0.6, 0.3, 6.0
@@ -40,34 +41,19 @@ class Line:
     soft: dict[int, float]
     """P(harmful) wanted at label positions."""
     cells: npt.NDArray[np.int64] | None = None
-    """For a lesson in reading: the letters in each merged patch, shape (merged patches, SLOTS)."""
-    begun: npt.NDArray[np.int64] | None = None
-    """For a lesson in reading: the text token that begins in each merged patch, shape (merged patches,), else -100."""
+    """The letters in each merged patch of its medium where they are known, shape (merged patches, SLOTS)."""
 
 
-SLOTS = 8
-"""Places for letters in a merged patch of 32 x 32 pixels: two rows of four."""
-LETTERS = 96
-"""Nothing, the 94 visible ASCII characters, and any other."""
-
-
-def letter_cells(letters: Sequence[Letter], size: tuple[int, int], grid: tuple[int, int, int]) -> npt.NDArray[np.int64]:
-    """Which letter stands where, in the merged patches of a picture of `size` (height, width) resized to `grid`."""
-    rows, columns = grid[1] // 2, grid[2] // 2
-    cells = np.zeros((rows * columns, SLOTS), dtype=np.int64)
-    for x, y, letter in letters:
-        right, down = x * columns * 32 / size[1], y * rows * 32 / size[0]
-        if 0 <= right < columns * 32 and 0 <= down < rows * 32:
-            slot = int(down % 32 // 16) * 4 + int(right % 32 // 8)
-            cells[int(down // 32) * columns + int(right // 32), slot] = min(max(ord(letter) - 32, 1), LETTERS - 1)
-    return cells
-
-
-def cell_of(x: float, y: float, size: tuple[int, int], grid: tuple[int, int, int]) -> int | None:
-    """The merged patch at a point of a picture of `size` (height, width) resized to `grid`; none outside."""
-    rows, columns = grid[1] // 2, grid[2] // 2
-    right, down = int(x * columns / size[1]), int(y * rows / size[0])
-    return down * columns + right if 0 <= right < columns and 0 <= down < rows else None
+def letters_of(example: Example, prompt: EncodedPrompt) -> npt.NDArray[np.int64] | None:
+    """Which letters the merged patches of an example's medium show, shape (merged patches, SLOTS), if that is known."""
+    if example.letters is None or example.medium is None:
+        return None
+    (patches,) = (*prompt.images, *prompt.videos)
+    shown = letter_cells(example.letters, example.medium.frames.shape[1:3], patches.grid)
+    begin, count = example.showing
+    each = math.ceil(len(example.medium.frames) / patches.grid[0])
+    spans = [(at * each, (at + 1) * each) for at in range(patches.grid[0])]
+    return np.concatenate([shown * (first < begin + count and begin < last) for first, last in spans])
 
 
 class Encoder:
@@ -84,8 +70,9 @@ class Encoder:
     def line(self, example: Example) -> Line:
         """One example as ids, targets and weights."""
         if example.reading_only and example.medium is not None:
-            return self._reading(example.medium, first_words(example.evidence.shown or "", 40), example.letters)
+            return self._reading(example, example.medium)
         prompt = self.prompts.encode(example.sample, () if example.medium is None else (example.medium,))
+        cells = letters_of(example, prompt)
         ids = list(prompt.ids)
         targets = [*ids[1:], self.end]
         weights = [0.0] * len(ids)
@@ -112,7 +99,7 @@ class Encoder:
         weights += [0.0] * len(looked)
         middle = len(ids)
         if not example.deliberates:
-            return Line(prompt, tuple(ids), (start, middle), tuple(targets), tuple(weights), soft)
+            return Line(prompt, tuple(ids), (start, middle), tuple(targets), tuple(weights), soft, cells)
 
         told = [*self.prompts.target_ids(said), self.end]
         closed = told.index(self.close)
@@ -127,7 +114,7 @@ class Encoder:
             weights[middle + spot - 1] = 0.0
             if side.trained:
                 soft[middle + spot - 1] = side.soft
-        return Line(prompt, tuple(ids), (start, middle), tuple(targets), tuple(weights), soft)
+        return Line(prompt, tuple(ids), (start, middle), tuple(targets), tuple(weights), soft, cells)
 
     def copying(self) -> Line:
         """Tokens at random and the same once more, for the first lessons in quoting: only the repeat is trained."""
@@ -141,37 +128,18 @@ class Encoder:
         prompt = EncodedPrompt(ids, (0,) * len(ids), ())
         return Line(prompt, ids, (len(ids), len(ids)), (*ids[1:], self.end), tuple(weights), {})
 
-    def _reading(self, medium: DecodedMedia, text: str, letters: Sequence[Letter]) -> Line:
+    def _reading(self, example: Example, medium: DecodedMedia) -> Line:
         """A picture and its transcription, nothing else: many fit into one batch."""
         patches = self.prompts.patches(medium)
         merged = patches.grid[0] * patches.grid[1] * patches.grid[2] // 4
         controls = self.prompts.controls
         ids = (controls["<|vision_start|>"], *[controls["<|image_pad|>"]] * merged, controls["<|vision_end|>"])
         prompt = EncodedPrompt(ids, (0, *[1] * merged, 0), (patches,))
-        read = self.prompts.plain_ids(f' "{text}".')
+        read = self.prompts.plain_ids(f' "{first_words(example.evidence.shown or "", 40)}".')
         targets = [*ids[1:], *read, self.end]
         weights = [0.0] * (len(ids) - 1) + [1.0] * len(read) + [0.0]
-        cells = letter_cells(letters, medium.frames.shape[1:3], patches.grid)
-        begun = self._tokens_begun(text, letters, medium.frames.shape[1:3], patches.grid)
-        return Line(prompt, (*ids, *read), (len(ids), len(ids)), tuple(targets), tuple(weights), {}, cells, begun)
-
-    def _tokens_begun(
-        self, text: str, letters: Sequence[Letter], size: tuple[int, int], grid: tuple[int, int, int]
-    ) -> npt.NDArray[np.int64]:
-        """Which token of the text begins in which merged patch; the longest where several do."""
-        backend: Any = self.prompts.tokenizer
-        encoded = backend.backend_tokenizer.encode(text, add_special_tokens=False)
-        before = np.cumsum([0, *(not letter.isspace() for letter in text)])
-        begun = np.full(grid[1] * grid[2] // 4, -100, dtype=np.int64)
-        length = np.zeros(len(begun), dtype=np.int64)
-        for token, (start, end) in zip(encoded.ids, encoded.offsets, strict=True):
-            drawn = int(before[start])
-            if before[end] == before[start] or drawn >= len(letters):
-                continue
-            cell = cell_of(letters[drawn][0], letters[drawn][1], size, grid)
-            if cell is not None and end - start > length[cell]:
-                begun[cell], length[cell] = token, end - start
-        return begun
+        cells = letters_of(example, prompt)
+        return Line(prompt, (*ids, *read), (len(ids), len(ids)), tuple(targets), tuple(weights), {}, cells)
 
     def _content_start(self, prompt: EncodedPrompt) -> int:
         """Where the user turn begins: what stands before it is the same in every row and teaches nothing."""
@@ -249,31 +217,48 @@ def collate(lines: Sequence[Line], model: Any, pad: int, device: str) -> dict[st
         positions[:, row, prompt:] = next_position + torch.arange(longest - prompt)
         positions[:, row, end:] = next_position + torch.arange(longest - end)
     inputs["position_ids"] = positions
-    cells = begun = None
-    if any(line.cells is not None for line in lines):
-        unknown = [
-            np.full((each.grid[1] * each.grid[2] // 4, SLOTS), -100) if line.cells is None else line.cells
-            for line in lines
-            for each in line.prompt.images
-        ]
-        cells = torch.from_numpy(np.concatenate(unknown)).to(device)
-        starts = [
-            np.full(each.grid[1] * each.grid[2] // 4, -100) if line.begun is None else line.begun
-            for line in lines
-            for each in line.prompt.images
-        ]
-        begun = torch.from_numpy(np.concatenate(starts)).to(device)
+    cells = None
+    media = [line for kind in ("images", "videos") for line in lines if getattr(line.prompt, kind)]
+    if any(line.cells is not None for line in media):
+        cells = torch.from_numpy(
+            np.concatenate([unknown(line) if line.cells is None else line.cells for line in media])
+        )
+        cells = cells.to(device)
     to = {name: value.to(device) if hasattr(value, "to") else value for name, value in inputs.items()}
     return {
         "inputs": to,
         "cells": cells,
-        "begun": begun,
         "where": torch.from_numpy(np.array(where, dtype=np.int64).reshape(-1, 2)).to(device),
         "targets": torch.tensor(targets, device=device),
         "weights": torch.tensor(weights, device=device),
         "label_where": torch.from_numpy(np.array(label_where, dtype=np.int64).reshape(-1, 2)).to(device),
         "label_soft": torch.tensor(label_soft, device=device),
     }
+
+
+def unknown(line: Line) -> npt.NDArray[np.int64]:
+    """In place of the letters of a line whose letters are not known."""
+    merged = sum(math.prod(each.grid) // 4 for each in (*line.prompt.images, *line.prompt.videos))
+    return np.full((merged, SLOTS), -100)
+
+
+def coded(batch: dict[str, Any], model: Any, rng: np.random.Generator) -> dict[str, Any]:
+    """The batch with the letter code in place of its pixels, imperfect as a tower's would be: practice in reading.
+
+    Every medium's letters must be known.
+    """
+    import torch
+
+    inputs = dict(batch["inputs"])
+    ids = inputs.pop("input_ids")
+    embedded = model.get_input_embeddings()(ids)
+    if batch["cells"] is not None:
+        types = inputs.pop("mm_token_type_ids")
+        written = torch.from_numpy(misread(batch["cells"].cpu().numpy(), rng)).to(embedded.device)
+        places = torch.cat([(types == kind).nonzero() for kind in (1, 2)])
+        embedded = embedded.index_put((places[:, 0], places[:, 1]), written)
+    kept = {name: inputs[name] for name in ("attention_mask", "position_ids", "use_cache")}
+    return batch | {"inputs": {"inputs_embeds": embedded} | kept}
 
 
 def by_length(lines: Sequence[Line], budget: int) -> list[list[Line]]:

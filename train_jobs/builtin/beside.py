@@ -15,7 +15,9 @@ from core.errors import GuardroomError
 TOWER, LOG = "tower.pt", "tower.jsonl"
 
 
-def _learn(data: Path, work: Path, seed: int, minutes: float | None, steps: int | None, device: str) -> None:
+def _learn(
+    data: Path, work: Path, seed: int, minutes: float | None, steps: int | None, device: str, first: Path | None
+) -> None:
     """The process: make the same corpus, tokenizer and network, train the tower, leave it in the work folder."""
     import torch
 
@@ -24,8 +26,9 @@ def _learn(data: Path, work: Path, seed: int, minutes: float | None, steps: int 
 
     torch.set_num_threads(max(1, torch.get_num_threads() // 2))
     corpus = setup.cached_corpus(data, work, seed)
-    made = setup.make_tokenizer(corpus.train)
-    model = network.build(len(made), tokenizer.control_ids(made), seed).to(device)
+    made = tokenizer.load(first) if first else setup.make_tokenizer(corpus.train)
+    ids = tokenizer.control_ids(made)
+    model = (network.load(first, len(made), ids, seed) if first else network.build(len(made), ids, seed)).to(device)
     encoder = Encoder(setup.prompt_encoder(made), random.Random(seed + 1))
     deck = setup.deck_for(corpus, corpus.train, seed + 1)
     eyes = model.model.visual
@@ -33,11 +36,13 @@ def _learn(data: Path, work: Path, seed: int, minutes: float | None, steps: int 
     tower.save(eyes, reader, work / TOWER)
 
 
-def start(data: Path, work: Path, seed: int, minutes: float | None, steps: int | None, device: str) -> BaseProcess:
-    """Begin the tower's lessons; `finish` waits for them."""
+def start(
+    data: Path, work: Path, seed: int, minutes: float | None, steps: int | None, device: str, first: Path | None
+) -> BaseProcess:
+    """Begin the tower's lessons, with the weights of an earlier guard if one is given; `finish` waits for them."""
     (work / TOWER).unlink(missing_ok=True)
     process = multiprocessing.get_context("spawn").Process(
-        target=_learn, args=(data, work, seed, minutes, steps, device), name="vision tower", daemon=True
+        target=_learn, args=(data, work, seed, minutes, steps, device, first), name="vision tower", daemon=True
     )
     process.start()
     return process

@@ -20,7 +20,7 @@ IMAGE_PIXELS, FRAME_PIXELS, MAX_FRAMES = 147_456, 49_152, 8
 MEDIA_TEXT_WORDS = 24
 PIXELS_A_LETTER = (230.0, 480.0)
 """Area of a drawn picture for each letter of its text, in pixels: letters of 12 to 20 pixels on most."""
-TEXT_DELIBERATES = 0.7
+TEXT_DELIBERATES = 0.8
 """Share of typed rows that train the reasoned answer too; all train the first look, which is far shorter."""
 
 NEUTRAL = (
@@ -38,6 +38,10 @@ NEUTRAL_CLIP = (
 RESPONSE_DEFAULT_RISK = 0.02
 JOINED_SHARE, JOINED_WORDS = 0.1, 24
 """How often two typed requests are joined into one, harmful if either is, and how many words of each."""
+WORN = 0.3
+LONG_SHARE = 0.12
+DROPPED_SHARE, DROPPED_WORDS = 0.25, 0.2
+"""How often words of a typed request are left out, and how many: style tells less then."""
 SHAKEN = 0.6
 """Standard deviation of what is added to an estimate's log-odds before it is stated as a grade."""
 
@@ -54,8 +58,10 @@ class Example:
     """Whether the reasoned answer is trained beside the first look."""
     reading_only: bool = False
     """A first lesson in reading: only the transcription is trained."""
-    letters: tuple[render.Letter, ...] = ()
-    """Where the letters of such a lesson are."""
+    letters: tuple[render.Letter, ...] | None = None
+    """Where the letters of its medium are, if that is known."""
+    showing: tuple[int, int] = (0, 1)
+    """The first of a clip's frames that shows them, and how many do."""
 
     @property
     def sample(self) -> Sample:
@@ -112,7 +118,14 @@ def beginning(text: str, words: int) -> str:
 
 def cut(text: str, rng: random.Random, usual: int, long: int) -> str:
     """The first words of a text as it stands: mostly a short cut, sometimes a long one."""
-    return beginning(text, long if rng.random() < 0.08 else usual)
+    return beginning(text, long if rng.random() < LONG_SHARE else usual)
+
+
+def thinned(text: str, rng: random.Random) -> str:
+    """The text with some words left out; short ones as they are."""
+    words = text.split(" ")
+    kept = [word for word in words if rng.random() >= DROPPED_WORDS]
+    return " ".join(kept) if len(words) > 5 and kept else text
 
 
 class Deck:
@@ -132,6 +145,8 @@ class Deck:
         self._fonts = fonts
         self.variety = 1.0
         """How varied the lines of the first lessons in reading are drawn; see `render.strip_picture`."""
+        self.worn = WORN
+        """Share of pictures that are worn by travel; where their letters are is not known then."""
         self._order: list[int] = []
         alone = {row.id for row in request_side([each.row for each in rows])}
         readable = [
@@ -175,6 +190,8 @@ class Deck:
         request = cut(row.request, rng, 60, 150)
         if vary and rng.random() < 0.2:
             request = roughened(request, rng)
+        if vary and rng.random() < DROPPED_SHARE:
+            request = thinned(request, rng)
         response = None if row.response is None else cut(row.response, rng, 48, 110)
         side = self._side(row.request_label, graded.request_estimate)
         other = ABSENT if response is None else self._side(row.response_label, graded.response_estimate)
@@ -249,33 +266,50 @@ class Deck:
             text = cut(shown.row.request, rng, MEDIA_TEXT_WORDS if kind == "image" else 16, MEDIA_TEXT_WORDS)
             if kind == "image" and rng.random() < 0.3:
                 text, style = as_heading(text, rng), "list"
-        medium, at = self._draw_medium(text, kind, style)
+        drawn = self._draw_medium(text, kind, style)
         request = neutral if typed is None else cut(typed.row.request, rng, 30, 60)
         present = [each for each in (shown, typed) if each is not None]
         if not present:
             side = self._side(Label.UNHARMFUL, RESPONSE_DEFAULT_RISK)
-            return Example(Evidence(request, kind=kind), side, medium=medium)
+            return drawn.example(Evidence(request, kind=kind), side)
         worst = self._worst(present)
         side = self._side(worst.row.request_label, worst.request_estimate)
         content = text if worst is shown else request
         towards, topic = worst.request_estimate >= 0.5, worst.row.topic
         words = self._models["request"].telling_words(content or "", worst.row.request, towards, 2)
-        return Example(Evidence(request, None, topic, tuple(words), kind, text, at), side, medium=medium)
+        return drawn.example(Evidence(request, None, topic, tuple(words), kind, text, drawn.at), side)
 
-    def _draw_medium(self, text: str | None, kind: str, style: str | None) -> tuple[DecodedMedia, float | None]:
+    def _draw_medium(self, text: str | None, kind: str, style: str | None) -> Drawn:
         rng = self._rng
+        letters: list[render.Letter] | None = None if rng.random() < self.worn else []
         if kind == "video":
-            made = render.clip(text, rng, self._fonts, FRAME_PIXELS, rng.choice((2, 3, 4, 4, 5, 6, 8)))
-            return made.media, made.shown_at
-        pixels = int(rng.uniform(0.1, 0.5) * IMAGE_PIXELS)
-        if text is not None:
-            pixels = min(max(12_000, int(len(text) * rng.uniform(*PIXELS_A_LETTER))), IMAGE_PIXELS)
-        picture = (
-            render.plain_picture(rng, pixels)
-            if text is None
-            else render.text_picture(text, rng, self._fonts, pixels, style=style)
-        )
-        return DecodedMedia(picture[None]), None
+            frames = rng.choice((2, 3, 4, 4, 5, 6, 8))
+            made = render.clip(text, rng, self._fonts, FRAME_PIXELS, frames, letters)
+            return Drawn(made.media, _fixed(letters), made.showing, made.shown_at)
+        if text is None:
+            pixels = int(rng.uniform(0.1, 0.5) * IMAGE_PIXELS)
+            return Drawn(DecodedMedia(render.plain_picture(rng, pixels)[None]), ())
+        pixels = min(max(12_000, int(len(text) * rng.uniform(*PIXELS_A_LETTER))), IMAGE_PIXELS)
+        picture = render.text_picture(text, rng, self._fonts, pixels, style=style, letters=letters)
+        return Drawn(DecodedMedia(picture[None]), _fixed(letters))
+
+
+@dataclass(frozen=True, slots=True)
+class Drawn:
+    """A medium as it was drawn: where its letters are, if known, the frames that show them, and since when."""
+
+    medium: DecodedMedia
+    letters: tuple[render.Letter, ...] | None
+    showing: tuple[int, int] = (0, 1)
+    at: float | None = None
+
+    def example(self, evidence: Evidence, side: Side) -> Example:
+        """An example of this medium."""
+        return Example(evidence, side, medium=self.medium, letters=self.letters, showing=self.showing)
+
+
+def _fixed(letters: Sequence[render.Letter] | None) -> tuple[render.Letter, ...] | None:
+    return None if letters is None else tuple(letters)
 
 
 def grade(rows: Sequence[TextRow], requests: CrossFitted, responses: CrossFitted) -> list[Graded]:

@@ -10,26 +10,30 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from train_jobs.builtin import tower
-from train_jobs.builtin.batches import LABEL_WEIGHT, Encoder, Line, by_length, collate
-from train_jobs.builtin.examples import Deck, Example
+import numpy as np
 
-APART = 0.45
-"""Share of the run in which the language model learns from text while the vision tower learns letters beside it."""
+from train_jobs.builtin import tower
+from train_jobs.builtin.batches import LABEL_WEIGHT, Encoder, Line, by_length, coded, collate
+from train_jobs.builtin.examples import WORN, Deck, Example
+from train_jobs.builtin.letters import speller
+
+APART = 0.5
+"""Share of the run in which the language model learns from text and from the letter code (letters.py), while the vision
+tower learns beside it to write that code."""
 
 LESSONS: tuple[tuple[float, Mapping[str, float]], ...] = (
     (0.04, {"text": 0.7, "copy": 0.3}),
-    (APART, {"text": 1.0}),
-    (0.57, {"text": 0.35, "line": 0.2, "page": 0.45}),
-    (0.885, {"text": 0.42, "page": 0.08, "image": 0.34, "video": 0.16}),
-    (1.01, {"text": 0.75, "copy": 0.12, "image": 0.08, "video": 0.05}),
+    (0.13, {"text": 0.6, "copy": 0.03, "page": 0.22, "image": 0.1, "video": 0.05}),
+    (APART, {"text": 0.17, "copy": 0.01, "page": 0.6, "image": 0.17, "video": 0.05}),
+    (0.85, {"text": 0.25, "copy": 0.02, "page": 0.36, "image": 0.25, "video": 0.12}),
+    (1.01, {"text": 0.5, "copy": 0.03, "page": 0.15, "image": 0.22, "video": 0.1}),
 )
 """Until which share of the run which kinds of examples are drawn. Quoting comes by way of repeated tokens, pictures by
-way of letters, lines and pages: the full form straight away teaches no reading. Text comes last again, or pictures take
-from its quoting."""
+way of pages: the full form straight away teaches no reading. Text comes last, or pictures take from its quoting."""
 
-NAMING_SHARPNESS = 20.0
-"""Factor on the cosine between a merged patch and the token embeddings."""
+
+SPELLING_WEIGHT = 0.5
+"""Of the tower's letters beside the language model's loss, once they learn together."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -154,7 +158,8 @@ class Trainer:
         self._seen: list[Any] = []
         merger = model.model.visual.merger
         merger.register_forward_hook(lambda module, given, made: self._seen.append(made))
-        self.speller = tower.speller(model.config.vision_config.out_hidden_size).to(self.device)
+        self.speller = speller().to(self.device)
+        self.misreading = np.random.default_rng(seed)
         matrices = [p for p in model.parameters() if p.ndim >= 2]
         others = [p for p in model.parameters() if p.ndim < 2]
         self.optimizer = torch.optim.AdamW(
@@ -215,6 +220,7 @@ class Trainer:
     def _next_batch(self, progress: float) -> list[Line]:
         if not self._lines:
             mix = lesson(progress)
+            self.deck.worn = 0.0 if progress < APART else WORN
             kinds = self.rng.choices(list(mix), list(mix.values()), k=self.plan.pool)
             drawn = [
                 self.encoder.copying() if kind == "copy" else self.encoder.line(self.deck.draw(kind)) for kind in kinds
@@ -231,15 +237,16 @@ class Trainer:
         rate = self.plan.rate(self.step, progress)
         for group in self.optimizer.param_groups:
             group["lr"] = rate
-        self._seen.clear()
-        loss, figures = losses(self.model, batch, self.encoder)
-        if batch["cells"] is not None:
-            spelling, figures["letters"] = tower.spelling_loss(self.speller(self._seen[0]), batch["cells"])
-            loss = loss + spelling
-            figures["spelling"] = float(spelling.detach())
-            naming = self.naming_loss(self._seen[0], batch["begun"])
-            loss = loss + naming
-            figures["naming"] = float(naming.detach())
+        if progress < APART:
+            loss, figures = losses(self.model, coded(batch, self.model, self.misreading), self.encoder)
+        else:
+            self._seen.clear()
+            loss, figures = losses(self.model, batch, self.encoder)
+            if batch["cells"] is not None:
+                merged = torch.cat(self._seen)
+                spelling, figures["letters"] = tower.spelling_loss(self.speller, merged, batch["cells"])
+                loss = loss + SPELLING_WEIGHT * spelling
+                figures["spelling"] = float(spelling.detach())
         self._seen.clear()
         self.optimizer.zero_grad(set_to_none=True)
         loss.backward()
@@ -252,24 +259,6 @@ class Trainer:
             "norm": float(norm),
             "tokens": float(batch["inputs"]["input_ids"].numel()),
         }
-
-    def naming_loss(self, merged: Any, begun: Any) -> Any:
-        """Draws a merged patch towards the embedding of the text token that begins in it.
-
-        So the language model meets pictures of words as it meets the words. The embeddings themselves stay.
-
-        Args:
-            merged: the vision tower's output, shape (merged patches, width).
-            begun: token ids, shape (merged patches,), -100 where none begins.
-        """
-        import torch
-        from torch.nn import functional
-
-        known = begun >= 0
-        table = functional.normalize(self.model.get_input_embeddings().weight.detach(), dim=-1)
-        logits = NAMING_SHARPNESS * functional.normalize(merged[known], dim=-1) @ table.T
-        loss: torch.Tensor = functional.cross_entropy(logits, begun[known])
-        return loss
 
     def run(self, groups: Mapping[str, Sequence[tuple[Example, Line]]], until: float = 1.0) -> None:
         """Train until this share of the plan, with a progress bar, saves and checks on the way."""

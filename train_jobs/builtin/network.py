@@ -9,6 +9,7 @@ import json
 from pathlib import Path
 from typing import Any
 
+from core.errors import InputError
 from core.vision import VisionSpec
 
 ROPE_THETA = 1_000_000.0
@@ -147,6 +148,25 @@ def build(vocabulary: int, ids: dict[str, int], seed: int, embeddings: Any = Non
         begin_with_quoting(model, float(embeddings[0, 0]))
     quicken(model)
     model.train()
+    return model
+
+
+def load(folder: Path, vocabulary: int, ids: dict[str, int], seed: int) -> Any:
+    """The network with the weights of an earlier built-in guard, in training mode.
+
+    Raises:
+        InputError: the folder's weights are not those of this network.
+    """
+    from safetensors.torch import load_file
+
+    weights = {name: each for path in sorted(folder.glob("*.safetensors")) for name, each in load_file(path).items()}
+    model = build(vocabulary, ids, seed)
+    try:
+        missing, unknown = model.load_state_dict(weights, strict=False)
+    except RuntimeError as error:
+        raise InputError(f"{folder} is no built-in guard: {str(error).splitlines()[0]}") from error
+    if unknown or missing != ["lm_head.weight"]:
+        raise InputError(f"{folder} is no built-in guard: its weights are not those of this network.")
     return model
 
 

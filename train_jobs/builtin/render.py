@@ -280,15 +280,30 @@ class Clip:
 
     media: DecodedMedia
     shown_at: float | None
+    showing: tuple[int, int] = (0, 1)
+    """The first frame that shows the text, and how many do."""
 
 
-def clip(text: str | None, rng: random.Random, fonts: Sequence[str], frame_pixels: int, frames: int) -> Clip:
-    """A short clip; the text, if there is one, stands in at most half of its frames, which follow each other."""
+def clip(
+    text: str | None,
+    rng: random.Random,
+    fonts: Sequence[str],
+    frame_pixels: int,
+    frames: int,
+    letters: list[Letter] | None = None,
+) -> Clip:
+    """A short clip; the text, if there is one, stands in at most half of its frames, which follow each other.
+
+    Args:
+        letters: as for `text_picture`.
+    """
     step = rng.choice((0.5, 1.0, 1.0, 1.0, 2.0))
     start = rng.choice((0.0, 0.0, float(rng.randint(1, 120))))
     times = tuple(start + step * at for at in range(frames))
     shown = (
-        text_picture(text, rng, fonts, frame_pixels, style=rng.choice(("page", "page", "caption"))) if text else None
+        text_picture(text, rng, fonts, frame_pixels, style=rng.choice(("page", "page", "caption")), letters=letters)
+        if text
+        else None
     )
     if shown is None:
         first = Image.fromarray(plain_picture(rng, frame_pixels))
@@ -303,14 +318,17 @@ def clip(text: str | None, rng: random.Random, fonts: Sequence[str], frame_pixel
         if rng.random() < 0.4:
             first = background(wide, tall, rng, _colours(rng)[0], rng.choice(("plain", "gradient", "noise")))
         held = first.copy()
-        held.paste(Image.fromarray(shown), (rng.randint(0, wide - width), rng.randint(0, tall - height)))
+        right, down = rng.randint(0, wide - width), rng.randint(0, tall - height)
+        held.paste(Image.fromarray(shown), (right, down))
+        if letters is not None:
+            letters[:] = [(x + right, y + down, letter) for x, y, letter in letters]
         shown = np.asarray(held)
     pictures = [_moved(first, at, rng) for at in range(frames)]
     if shown is not None:
         count = rng.randint(1, max(1, frames // 2))
         begin = rng.randint(0, frames - count)
         pictures[begin : begin + count] = [shown] * count
-        return Clip(DecodedMedia(np.stack(pictures), times), times[begin])
+        return Clip(DecodedMedia(np.stack(pictures), times), times[begin], (begin, count))
     return Clip(DecodedMedia(np.stack(pictures), times), None)
 
 

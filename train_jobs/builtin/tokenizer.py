@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from pathlib import Path
 from typing import Any
+
+from core.errors import InputError
 
 CONTROLS = (
     "<|endoftext|>",
@@ -81,6 +84,19 @@ def train(texts: Iterable[str], vocabulary: int) -> Any:
         model_max_length=1_000_000,
         clean_up_tokenization_spaces=False,
     )
+
+
+def load(folder: Path) -> Any:
+    """The tokenizer of an earlier built-in guard.
+
+    Raises:
+        InputError: there is none.
+    """
+    from transformers import PreTrainedTokenizerFast
+
+    if not (folder / "tokenizer.json").is_file():
+        raise InputError(f"{folder} is no built-in guard: it holds no tokenizer.json.")
+    return PreTrainedTokenizerFast.from_pretrained(folder)
 
 
 def control_ids(tokenizer: Any) -> dict[str, int]:
