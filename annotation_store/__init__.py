@@ -15,7 +15,8 @@ Operations: functions that take an open store first
     decisions      submit, skip, second_opinion, undo, reopen, recent
     left           left, pace, audit_figures
     weights        weights, set_weight
-    enqueue        enqueue: reasons found by mining or by hand
+    enqueue        enqueue: reasons found by hand
+    mining         begin, resume, mining_runs, findings: n sampled generations of each sample
     searching      search
     trails         trail: everything about one sample
     deletion       delete_sample, finish_removals, tombstone

@@ -10,14 +10,15 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import asdict, dataclass, replace
 from itertools import islice
-from typing import Any, TypeVar
+from typing import Any
 
-from sqlalchemy import Connection, insert, select, update
+from sqlalchemy import Connection, bindparam, select, update
 
-from annotation_store.columns import new_id, now_text, to_json
+from annotation_store.columns import new_id, new_ids, now_text, to_json
 from annotation_store.database import index_samples
-from annotation_store.enqueue import Counted, add_reasons, change_counts, counted_as
+from annotation_store.enqueue import FIRST, OPEN, Counted, add_reasons, change_counts, counted_as
 from annotation_store.labels import evidence_values, label_values, read_labels, reasoning_values, settle, write_label
+from annotation_store.many import insert_many, keys_of_new, known_samples, last_key, parts
 from annotation_store.models import (
     EvidenceRow,
     ImportBatchRow,
@@ -35,16 +36,21 @@ from annotation_store.models import (
 )
 from annotation_store.reasons import Reason
 from annotation_store.review_values import LabelDraft
-from annotation_store.samples import MANY, insert_row, keep_media
+from annotation_store.samples import insert_row, keep_media
 from annotation_store.store import AnnotationStore
 from annotation_store.words import add_words
 from core.errors import StoreError
 from core.types import Sample
 
-_T = TypeVar("_T")
-
 CHUNK = 2_000
 """Rows of one transaction."""
+
+_ANY_TOMBSTONE = select(TombstoneRow.key).limit(1)
+_TOMBSTONES = select(TombstoneRow.sample_id).where(TombstoneRow.sample_id.in_(bindparam("ids", expanding=True)))
+_NOTED = select(ImportedSampleRow.sample_key).where(
+    ImportedSampleRow.batch_key == bindparam("of_batch"),
+    ImportedSampleRow.sample_key.in_(bindparam("keys", expanding=True)),
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -171,27 +177,27 @@ class _Chunk:
     def take(self, rows: Sequence[ImportRow | Refused]) -> ImportCounts:
         refused = [row for row in rows if isinstance(row, Refused)]
         good = [(row.sample.id, row) for row in rows if isinstance(row, ImportRow)]
-        deleted = self._deleted([sample_id for sample_id, _ in good])
-        refused += [
-            Refused(row.row, "This content was deleted from the store, so it is not taken in again.")
-            for sample_id, row in good
-            if sample_id in deleted
-        ]
-        good = [(sample_id, row) for sample_id, row in good if sample_id not in deleted]
+        if deleted := self._deleted([sample_id for sample_id, _ in good]):
+            refused += [
+                Refused(row.row, "This content was deleted from the store, so it is not taken in again.")
+                for sample_id, row in good
+                if sample_id in deleted
+            ]
+            good = [(sample_id, row) for sample_id, row in good if sample_id not in deleted]
         # Of rows with the same content in one chunk, the first brings the sample and the others meet it.
         first = dict(reversed(good))
-        known = self._known(list(first))
-        new = {sample_id: row for sample_id, row in first.items() if sample_id not in known}
+        known = known_samples(self.connection, list(first))
+        new = {sample_id: row for sample_id, row in reversed(first.items()) if sample_id not in known}
         keys = known | self._new_samples(new)
         fresh = [(keys[sample_id], row) for sample_id, row in new.items()]
         labels = self._labels_of_new(fresh)
         queued = self._reasons_of_new(fresh)
         self._index(fresh)
-        for sample_id, row in good:
-            if new.get(sample_id) is not row:
-                labels += self._label_of_known(keys[sample_id], row)
-                queued += self._reasons_of_known(keys[sample_id], row)
-        self._note_rows([(keys[sample_id], row) for sample_id, row in good], refused)
+        met = [(keys[sample_id], row) for sample_id, row in good if new.get(sample_id) is not row]
+        for key, row in met:
+            labels += self._label_of_known(key, row)
+            queued += int(add_reasons(self.connection, key, row.reasons, self.now))
+        self._note_rows(fresh, met, refused)
         before = self.counts
         return replace(
             before,
@@ -202,49 +208,44 @@ class _Chunk:
             refused=before.refused + len(refused),
         )
 
-    def _many(self, table: Any, rows: list[dict[str, Any]]) -> None:
-        if rows:
-            self.connection.execute(insert(table), rows)
-
-    def _known(self, sample_ids: Sequence[str]) -> dict[str, int]:
-        found: dict[str, int] = {}
-        for some in _parts(sample_ids):
-            rows = self.connection.execute(select(SampleRow.id, SampleRow.key).where(SampleRow.id.in_(some)))
-            found |= {row.id: row.key for row in rows}
-        return found
-
     def _deleted(self, sample_ids: Sequence[str]) -> set[str]:
+        if self.connection.scalar(_ANY_TOMBSTONE) is None:
+            return set()
         return {
-            sample_id
-            for some in _parts(sample_ids)
-            for sample_id in self.connection.scalars(
-                select(TombstoneRow.sample_id).where(TombstoneRow.sample_id.in_(some))
-            )
+            sample_id for some in parts(sample_ids) for sample_id in self.connection.scalars(_TOMBSTONES, {"ids": some})
         }
 
     def _new_samples(self, new: dict[str, ImportRow]) -> dict[str, int]:
-        self._many(
+        if not new:
+            return {}
+        samples = [row.sample for row in new.values()]
+        last = last_key(self.connection, SampleRow)
+        insert_many(
+            self.connection,
             SampleRow,
-            [
-                {
-                    "id": sample_id,
-                    "request": row.sample.request,
-                    "response": row.sample.response,
-                    "modality": row.sample.modality.value,
-                    "created_at": self.now,
-                }
-                for sample_id, row in new.items()
-            ],
+            len(new),
+            id=list(new),
+            request=[sample.request for sample in samples],
+            response=[sample.response for sample in samples],
+            modality=[sample.modality.value for sample in samples],
+            created_at=self.now,
         )
-        keys = self._known(list(new))
+        keys = keys_of_new(self.connection, SampleRow, list(new), last)
         media: dict[str, int] = {}
-        positions = []
+        places: list[tuple[int, int, int]] = []
         for sample_id, row in new.items():
             for position, ref in enumerate(row.sample.media):
                 if ref.digest not in media:
                     media[ref.digest] = keep_media(self.connection, ref, self.now)
-                positions.append({"sample_key": keys[sample_id], "position": position, "media_key": media[ref.digest]})
-        self._many(SampleMediaRow, positions)
+                places.append((keys[sample_id], position, media[ref.digest]))
+        insert_many(
+            self.connection,
+            SampleMediaRow,
+            len(places),
+            sample_key=[place[0] for place in places],
+            position=[place[1] for place in places],
+            media_key=[place[2] for place in places],
+        )
         return keys
 
     def _labels_of_new(self, fresh: Sequence[tuple[int, ImportRow]]) -> int:
@@ -252,76 +253,82 @@ class _Chunk:
         drafts = [(key, row.label) for key, row in fresh if row.label is not None]
         if not drafts:
             return 0
-        values = [label_values(draft, self.now) for _, draft in drafts]
-        common: dict[str, Any] = {"reviewer": None, "source": self.source, "verdict_key": None, "supersedes_key": None}
-        common |= {"audited": False, "policy_version": None}
-        self._many(LabelRow, [v | common | {"sample_key": key} for v, (key, _) in zip(values, drafts, strict=True)])
-        label_keys: dict[str, int] = {}
-        for some in _parts([str(each["id"]) for each in values]):
-            rows = self.connection.execute(select(LabelRow.id, LabelRow.key).where(LabelRow.id.in_(some)))
-            label_keys |= {row.id: row.key for row in rows}
-        keyed = [(key, label_keys[str(each["id"])], draft) for each, (key, draft) in zip(values, drafts, strict=True)]
-        self._many(SettledLabelRow, [{"sample_key": key, "label_key": label_key} for key, label_key, _ in keyed])
-        self._many(
-            LabelReasoningRow,
-            [
-                {"label_key": label_key, **reasoning_values(draft.reasoning)}
-                for _, label_key, draft in keyed
-                if draft.reasoning
-            ],
+        ids = new_ids("l1", len(drafts))
+        values = [label_values(draft, self.now, id) for id, (_, draft) in zip(ids, drafts, strict=True)]
+        sample_keys = [key for key, _ in drafts]
+        last = last_key(self.connection, LabelRow)
+        insert_many(
+            self.connection,
+            LabelRow,
+            len(values),
+            sample_key=sample_keys,
+            source=self.source,
+            audited=False,
+            **{name: [each[name] for each in values] for name in values[0]},
         )
-        self._many(
-            EvidenceRow,
-            [
-                {"label_key": label_key, **evidence_values(each)}
-                for _, label_key, draft in keyed
-                for each in draft.evidence
-            ],
-        )
-        return len(keyed)
+        label_keys = list(keys_of_new(self.connection, LabelRow, ids, last).values())
+        insert_many(self.connection, SettledLabelRow, len(values), sample_key=sample_keys, label_key=label_keys)
+        keyed = [(label_key, draft) for label_key, (_, draft) in zip(label_keys, drafts, strict=True)]
+        reasoned = [{"label_key": key} | reasoning_values(said.reasoning) for key, said in keyed if said.reasoning]
+        shown = [{"label_key": key} | evidence_values(each) for key, said in keyed for each in said.evidence]
+        for table, some in ((LabelReasoningRow, reasoned), (EvidenceRow, shown)):
+            if some:
+                columns = {name: [each[name] for each in some] for name in some[0]}
+                insert_many(self.connection, table, len(some), **columns)
+        return len(values)
 
     def _reasons_of_new(self, fresh: Sequence[tuple[int, ImportRow]]) -> int:
-        items, reasons = [], []
+        queued = [(key, row.sample.modality.value, row.reasons) for key, row in fresh if row.reasons]
+        if not queued:
+            return 0
+        given: list[tuple[int, str, str, Reason]] = []
+        alike: Counter[tuple[Counted, ...]] = Counter()
+        for key, modality, reasons in queued:
+            own = [(key, modality, kind, each) for kind, each in {each.kind.value: each for each in reasons}.items()]
+            given += own
+            alike[tuple([(kind, modality, each.checkpoint_id) for _, _, kind, each in own])] += 1
         changes: Counter[Counted] = Counter()
-        for key, row in fresh:
-            if not row.reasons:
-                continue
-            modality = row.sample.modality.value
-            items.append(
-                {"sample_key": key, "state": "open", "stage": "first", "created_at": self.now, "changed_at": self.now}
-            )
-            under: set[Counted] = set()
-            for kind, reason in {reason.kind.value: reason for reason in row.reasons}.items():
-                under |= set(counted_as(kind, modality, reason.checkpoint_id))
-                reasons.append(
-                    {
-                        "sample_key": key,
-                        "kind": kind,
-                        "checkpoint_id": reason.checkpoint_id,
-                        "modality": modality,
-                        "open": True,
-                        "turn": 0,
-                        "weakness": 1.0 - min(max(reason.strength, 0.0), 1.0),
-                        "words": reason.words,
-                        "created_at": self.now,
-                    }
-                )
-            changes.update(under)
-        self._many(QueueItemRow, items)
-        self._many(QueueReasonRow, reasons)
+        for own_reasons, count in alike.items():
+            for counted in {counted for each in own_reasons for counted in counted_as(*each)}:
+                changes[counted] += count
+        insert_many(
+            self.connection,
+            QueueItemRow,
+            len(queued),
+            sample_key=[key for key, _, _ in queued],
+            state=OPEN,
+            stage=FIRST,
+            created_at=self.now,
+            changed_at=self.now,
+        )
+        insert_many(
+            self.connection,
+            QueueReasonRow,
+            len(given),
+            sample_key=[each[0] for each in given],
+            kind=[each[2] for each in given],
+            checkpoint_id=[each[3].checkpoint_id for each in given],
+            modality=[each[1] for each in given],
+            open=True,
+            turn=0,
+            weakness=[1.0 - min(max(each[3].strength, 0.0), 1.0) for each in given],
+            words=[each[3].words for each in given],
+            created_at=self.now,
+        )
         change_counts(self.connection, changes)
-        return len(items)
+        return len(queued)
 
     def _index(self, fresh: Sequence[tuple[int, ImportRow]]) -> None:
         """The words of new samples into the search index, all at once."""
-        words = []
-        for key, row in fresh:
-            draft = row.label
-            if draft is None or not (draft.reasoning or draft.note.strip()):
-                continue
-            steps = draft.reasoning.steps if draft.reasoning else ()
-            words.append({"sample_key": key, "reasoning": "\n".join(steps), "notes": draft.note})
-        self._many(SampleWordsRow, words)
+        said = [(key, row.label) for key, row in fresh if row.label and (row.label.reasoning or row.label.note.strip())]
+        insert_many(
+            self.connection,
+            SampleWordsRow,
+            len(said),
+            sample_key=[key for key, _ in said],
+            reasoning=["\n".join(draft.reasoning.steps) if draft.reasoning else "" for _, draft in said],
+            notes=[draft.note for _, draft in said],
+        )
         # Under the write lock the keys of new rows follow one another; a gap would only mean another stretch.
         for first, last in _stretches(sorted(key for key, _ in fresh)):
             index_samples(self.connection, first, last)
@@ -342,38 +349,38 @@ class _Chunk:
         add_words(self.connection, key, new=False, reasoning=steps, notes=[row.label.note])
         return 1
 
-    def _reasons_of_known(self, key: int, row: ImportRow) -> int:
-        return int(add_reasons(self.connection, key, row.reasons, self.now))
-
-    def _note_rows(self, taken: Sequence[tuple[int, ImportRow]], refused: Sequence[Refused]) -> None:
-        met = {key for some in _parts([key for key, _ in taken]) for key in self._met(some)}
-        rows: dict[int, dict[str, Any]] = {}
-        for key, row in taken:
-            if key not in met and key not in rows:
-                rows[key] = {
-                    "batch_key": self.batch_key,
-                    "sample_key": key,
-                    "row": row.row,
-                    "external_id": row.external_id,
-                    "extra": row.extra,
-                }
-        self._many(ImportedSampleRow, list(rows.values()))
-        self._many(
-            RefusedRow, [{"batch_key": self.batch_key, "row": each.row, "reason": each.reason} for each in refused]
+    def _note_rows(
+        self,
+        fresh: Sequence[tuple[int, ImportRow]],
+        met: Sequence[tuple[int, ImportRow]],
+        refused: Sequence[Refused],
+    ) -> None:
+        """Which sample stood where in the file: its first row there."""
+        brought = dict(fresh)
+        others = {key: row for key, row in reversed(met) if key not in brought}
+        for some in parts(list(others)):
+            # Those that an earlier chunk of the same import has noted.
+            for key in self.connection.scalars(_NOTED, {"of_batch": self.batch_key, "keys": some}).all():
+                del others[key]
+        noted = brought | others
+        insert_many(
+            self.connection,
+            ImportedSampleRow,
+            len(noted),
+            batch_key=self.batch_key,
+            sample_key=list(noted),
+            row=[row.row for row in noted.values()],
+            external_id=[row.external_id for row in noted.values()],
+            extra=[row.extra for row in noted.values()],
         )
-
-    def _met(self, keys: Sequence[int]) -> Iterable[int]:
-        """Those that an earlier chunk of the same import has noted."""
-        return self.connection.scalars(
-            select(ImportedSampleRow.sample_key).where(
-                ImportedSampleRow.batch_key == self.batch_key, ImportedSampleRow.sample_key.in_(keys)
-            )
+        insert_many(
+            self.connection,
+            RefusedRow,
+            len(refused),
+            batch_key=self.batch_key,
+            row=[each.row for each in refused],
+            reason=[each.reason for each in refused],
         )
-
-
-def _parts(values: Sequence[_T]) -> Iterator[Sequence[_T]]:
-    for start in range(0, len(values), MANY):
-        yield values[start : start + MANY]
 
 
 def _stretches(keys: Sequence[int]) -> Iterator[tuple[int, int]]:

@@ -7,27 +7,67 @@ A reviewer may hold several (the page loads the next item while this one is bein
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from datetime import UTC, datetime, timedelta
 
-from sqlalchemy import Connection, delete, insert, select, update
+from sqlalchemy import Connection, bindparam, delete, exists, select, update
 
 from annotation_store.columns import new_id, now_text, utc_text
 from annotation_store.enqueue import DECIDED, OPEN, SECOND
 from annotation_store.labels import read_labels
-from annotation_store.models import ClaimRow, EventRow, QueueItemRow, QueueReasonRow, SampleRow, VerdictRow
+from annotation_store.models import ClaimRow, EventRow, LabelRow, QueueItemRow, QueueReasonRow, SampleRow, VerdictRow
 from annotation_store.next_item import next_key
 from annotation_store.reasons import Reason, ReasonKind
 from annotation_store.review_values import Claim, Item, QueueFilter
-from annotation_store.samples import read_samples, sample_key
+from annotation_store.samples import inserting, read_media, sample_key
 from annotation_store.store import AnnotationStore
 from annotation_store.weights import read_weights
 from core.errors import StaleClaim, StoreError
+from core.types import Modality, Sample
 from core.verdict_json import verdict_from_document
 
 LEASE_S = 300.0
 """How long an item is held without a heartbeat, in seconds."""
 
 MAX_NAME_CHARS = 200
+
+_BY_TOKEN = select(ClaimRow.sample_key, ClaimRow.reviewer, ClaimRow.expires_at).where(
+    ClaimRow.token == bindparam("of_token")
+)
+_PROLONG = update(ClaimRow).where(ClaimRow.token == bindparam("of_token"))
+_REPLACE = update(ClaimRow).where(ClaimRow.sample_key == bindparam("of_sample"))
+END_CLAIM = delete(ClaimRow).where(ClaimRow.token == bindparam("of_token"))
+_HOLDER = select(ClaimRow.reviewer).where(
+    ClaimRow.sample_key == bindparam("of_sample"), ClaimRow.expires_at > bindparam("now")
+)
+_HELD = (
+    select(ClaimRow.sample_key, ClaimRow.token, ClaimRow.expires_at)
+    .where(ClaimRow.reviewer == bindparam("of_reviewer"), ClaimRow.expires_at > bindparam("now"))
+    .order_by(ClaimRow.claimed_at)
+)
+_STATE = select(QueueItemRow.state).where(QueueItemRow.sample_key == bindparam("of_sample"))
+_EVENT_OF_TOKEN = select(EventRow.sample_key).where(EventRow.token == bindparam("of_token"))
+_ITEM = (
+    select(
+        SampleRow.id,
+        SampleRow.request,
+        SampleRow.response,
+        SampleRow.modality,
+        QueueItemRow.stage,
+        select(VerdictRow.document)
+        .where(VerdictRow.sample_key == bindparam("of_sample"))
+        .order_by(VerdictRow.key.desc())
+        .limit(1)
+        .scalar_subquery()
+        .label("document"),
+        exists().where(LabelRow.sample_key == bindparam("of_sample")).label("labelled"),
+    )
+    .join(QueueItemRow, QueueItemRow.sample_key == SampleRow.key)
+    .where(SampleRow.key == bindparam("of_sample"))
+)
+_REASONS = select(
+    QueueReasonRow.kind, QueueReasonRow.weakness, QueueReasonRow.words, QueueReasonRow.checkpoint_id
+).where(QueueReasonRow.sample_key == bindparam("of_sample"))
 
 
 def claim_next(
@@ -55,17 +95,16 @@ def claim_next(
                 key = next_key(connection, reviewer, wanted, read_weights(connection), now_text())
             if key is None:
                 return None
-        with store.writing("Claiming the next item") as connection:
-            now = now_text()
+        with store.writing("Claiming the next item", lease=True) as connection:
+            now, weights = now_text(), read_weights(connection)
             if key is None:
-                key = next_key(connection, reviewer, wanted, read_weights(connection), now)
+                key = next_key(connection, reviewer, wanted, weights, now)
                 if key is None:
                     return None
             elif not _is_free(connection, key, now):
                 continue
             token, expires_at = hold(connection, key, reviewer, lease_s)
-        with store.reading("Reading the item") as connection:
-            return Claim(token, reviewer, expires_at, read_item(connection, key))
+            return Claim(token, reviewer, expires_at, read_item(connection, key, weights))
 
 
 def claim_sample(store: AnnotationStore, sample_id: str, reviewer: str, lease_s: float = LEASE_S) -> Claim:
@@ -75,15 +114,14 @@ def claim_sample(store: AnnotationStore, sample_id: str, reviewer: str, lease_s:
         StoreError: it is not open, or another reviewer holds it, or the database failed.
     """
     named(reviewer)
-    with store.writing("Claiming the item") as connection:
+    with store.writing("Claiming the item", lease=True) as connection:
         key = sample_key(connection, sample_id)
-        state = connection.scalar(select(QueueItemRow.state).where(QueueItemRow.sample_key == key))
+        state = connection.scalar(_STATE, {"of_sample": key})
         if state != OPEN:
             said = "has been decided; open it again to change that" if state == DECIDED else "is not in the queue"
             raise StoreError(f"The sample {sample_id[:15]}… {said}.")
         refuse_held(connection, key, reviewer)
         token, expires_at = hold(connection, key, reviewer, lease_s)
-    with store.reading("Reading the item") as connection:
         return Claim(token, reviewer, expires_at, read_item(connection, key))
 
 
@@ -94,11 +132,7 @@ def held(store: AnnotationStore, reviewer: str) -> list[Claim]:
         StoreError: the database failed.
     """
     with store.reading("Reading the claims") as connection:
-        rows = connection.execute(
-            select(ClaimRow.sample_key, ClaimRow.token, ClaimRow.expires_at)
-            .where(ClaimRow.reviewer == reviewer, ClaimRow.expires_at > now_text())
-            .order_by(ClaimRow.claimed_at)
-        ).all()
+        rows = connection.execute(_HELD, {"of_reviewer": reviewer, "now": now_text()}).all()
         return [Claim(token, reviewer, expires, read_item(connection, key)) for key, token, expires in rows]
 
 
@@ -109,9 +143,9 @@ def item_of(store: AnnotationStore, token: str) -> Item | None:
         StoreError: the database failed.
     """
     with store.reading("Reading the item") as connection:
-        key = connection.scalar(select(ClaimRow.sample_key).where(ClaimRow.token == token))
+        key = connection.scalar(_BY_TOKEN, {"of_token": token})
         if key is None:
-            key = connection.scalar(select(EventRow.sample_key).where(EventRow.token == token))
+            key = connection.scalar(_EVENT_OF_TOKEN, {"of_token": token})
         return None if key is None else read_item(connection, key)
 
 
@@ -122,14 +156,10 @@ def heartbeat(store: AnnotationStore, token: str, lease_s: float = LEASE_S) -> s
         StaleClaim: the claim is over.
         StoreError: the database failed.
     """
-    with store.writing("Keeping the item") as connection:
-        claim = live_claim(connection, token)
+    with store.writing("Keeping the item", lease=True) as connection:
+        live_claim(connection, token)
         now, expires_at = _from_now(lease_s)
-        connection.execute(
-            update(ClaimRow)
-            .where(ClaimRow.sample_key == claim.sample_key)
-            .values(heartbeat_at=now, expires_at=expires_at)
-        )
+        connection.execute(_PROLONG, {"of_token": token, "heartbeat_at": now, "expires_at": expires_at})
         return expires_at
 
 
@@ -139,8 +169,8 @@ def release(store: AnnotationStore, token: str) -> None:
     Raises:
         StoreError: the database failed.
     """
-    with store.writing("Putting the item back") as connection:
-        connection.execute(delete(ClaimRow).where(ClaimRow.token == token))
+    with store.writing("Putting the item back", lease=True) as connection:
+        connection.execute(END_CLAIM, {"of_token": token})
 
 
 # -- inside transactions ----------------------------------------------------------------------------------------------
@@ -158,12 +188,9 @@ def hold(connection: Connection, key: int, reviewer: str, lease_s: float) -> tup
     """Write a claim in the place of an older one; token and end."""
     now, expires_at = _from_now(lease_s)
     token = new_id("c1")
-    connection.execute(delete(ClaimRow).where(ClaimRow.sample_key == key))
-    connection.execute(
-        insert(ClaimRow).values(
-            sample_key=key, token=token, reviewer=reviewer, claimed_at=now, heartbeat_at=now, expires_at=expires_at
-        )
-    )
+    claim = {"token": token, "reviewer": reviewer, "claimed_at": now, "heartbeat_at": now, "expires_at": expires_at}
+    if not connection.execute(_REPLACE, claim | {"of_sample": key}).rowcount:
+        connection.execute(inserting(ClaimRow), claim | {"sample_key": key})
     return token, expires_at
 
 
@@ -183,9 +210,7 @@ def live_claim(connection: Connection, token: str) -> LiveClaim:
     Raises:
         StaleClaim: there is none, or its time is over.
     """
-    row = connection.execute(
-        select(ClaimRow.sample_key, ClaimRow.reviewer, ClaimRow.expires_at).where(ClaimRow.token == token)
-    ).one_or_none()
+    row = connection.execute(_BY_TOKEN, {"of_token": token}).one_or_none()
     if row is None:
         raise StaleClaim(
             "This item is no longer yours: it was handed in or given to another reviewer, so nothing was stored; "
@@ -201,62 +226,52 @@ def live_claim(connection: Connection, token: str) -> LiveClaim:
 
 def refuse_held(connection: Connection, key: int, reviewer: str) -> None:
     """Refuse an item that another reviewer holds now."""
-    holder = connection.scalar(
-        select(ClaimRow.reviewer).where(ClaimRow.sample_key == key, ClaimRow.expires_at > now_text())
-    )
+    holder = holder_of(connection, key, now_text())
     if holder is not None and holder != reviewer:
         raise StoreError("Another reviewer holds this item at the moment; try again later.")
 
 
-def read_item(connection: Connection, key: int) -> Item:
-    """An item as its reviewer sees it.
+def holder_of(connection: Connection, key: int, now: str) -> str | None:
+    """Who holds an item at that time; none: nobody."""
+    return connection.scalar(_HOLDER, {"of_sample": key, "now": now})
+
+
+def read_item(connection: Connection, key: int, weights: Mapping[str, float] | None = None) -> Item:
+    """An item as its reviewer sees it. `weights`: those in force, where they were read already.
 
     Raises:
         StoreError: it is not there (any more).
     """
-    row = connection.execute(
-        select(SampleRow.id, QueueItemRow.stage)
-        .join(QueueItemRow, QueueItemRow.sample_key == SampleRow.key)
-        .where(SampleRow.key == key)
-    ).one_or_none()
+    row = connection.execute(_ITEM, {"of_sample": key}).one_or_none()
     if row is None:
         raise StoreError("The item was deleted in this moment; take the next one.")
-    document = connection.scalar(
-        select(VerdictRow.document).where(VerdictRow.sample_key == key).order_by(VerdictRow.key.desc()).limit(1)
-    )
-    labels = () if row.stage == SECOND else tuple(
+    labels = () if row.stage == SECOND or not row.labelled else tuple(
         label for label in read_labels(connection, [key]) if not label.undone_at and not label.superseded_by
     )  # fmt: skip
+    media = () if row.modality == Modality.TEXT.value else read_media(connection, [key]).get(key, ())
     return Item(
         sample_id=row.id,
-        sample=read_samples(connection, [key])[key],
-        verdict=None if document is None else verdict_from_document(json.loads(document)),
-        reasons=read_reasons(connection, key),
+        sample=Sample(row.request, row.response, media),
+        verdict=None if row.document is None else verdict_from_document(json.loads(row.document)),
+        reasons=read_reasons(connection, key, weights),
         stage=row.stage,
         labels=labels,
     )
 
 
-def read_reasons(connection: Connection, key: int) -> tuple[Reason, ...]:
+def read_reasons(connection: Connection, key: int, weights: Mapping[str, float] | None = None) -> tuple[Reason, ...]:
     """Why a sample is in the queue, the weightiest first."""
-    weights = read_weights(connection)
-    rows = connection.execute(
-        select(QueueReasonRow.kind, QueueReasonRow.weakness, QueueReasonRow.words, QueueReasonRow.checkpoint_id).where(
-            QueueReasonRow.sample_key == key
-        )
-    )
+    known = read_weights(connection) if weights is None else weights
     reasons = [
-        Reason(ReasonKind(kind), 1.0 - weakness, words, checkpoint) for kind, weakness, words, checkpoint in rows
+        Reason(ReasonKind(kind), 1.0 - weakness, words, checkpoint)
+        for kind, weakness, words, checkpoint in connection.execute(_REASONS, {"of_sample": key})
     ]
-    return tuple(sorted(reasons, key=lambda reason: -weights[reason.kind] * reason.strength))
+    return tuple(sorted(reasons, key=lambda reason: -known[reason.kind] * reason.strength))
 
 
 def _is_free(connection: Connection, key: int, now: str) -> bool:
-    state = connection.scalar(select(QueueItemRow.state).where(QueueItemRow.sample_key == key))
-    claimed = connection.scalar(
-        select(ClaimRow.sample_key).where(ClaimRow.sample_key == key, ClaimRow.expires_at > now)
-    )
-    return state == OPEN and claimed is None
+    state = connection.scalar(_STATE, {"of_sample": key})
+    return state == OPEN and holder_of(connection, key, now) is None
 
 
 def _from_now(seconds: float) -> tuple[str, str]:

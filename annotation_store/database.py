@@ -9,8 +9,8 @@ from __future__ import annotations
 
 import sqlite3
 import time
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -26,7 +26,11 @@ BUSY_SECONDS = 30.0
 CACHE_KIB = 32 * 1024
 """Pages that a connection may keep in memory; SQLite's own 2 MiB make inserts into large indexes slow."""
 
-_WRITES = "guardroom_writes"
+WAL_PAGES = 4_000
+"""Pages in the write-ahead log before they are moved into the file; SQLite's own 1,000 make every chunk of an import
+wait for a move."""
+
+_WRITES, _LEASES = "guardroom_writes", "guardroom_leases"
 
 _REASONS = {
     "SQLITE_FULL": "the disk or the database is full; make room and try again",
@@ -66,6 +70,12 @@ def database_url(where: str | Path) -> URL:
     return url
 
 
+def database_file(url: URL) -> Path | None:
+    """The file of a SQLite database; none for another database, and for one that is named with options of its own."""
+    name = str(url.database)
+    return Path(name) if url.get_backend_name() == "sqlite" and not name.startswith("file:") else None
+
+
 def open_engine(url: URL, *, foreign_keys: bool = True) -> Engine:
     """An engine whose plain transactions read; `writing` gives the one that writes.
 
@@ -95,6 +105,16 @@ def writing(engine: Engine) -> Engine:
     return engine.execution_options(**{_WRITES: True})
 
 
+def leasing(engine: Engine) -> Engine:
+    """The same for transactions whose loss in a power failure harms nobody: those of claims alone.
+
+    They are ordered, whole and visible to all as every other; and no process's end loses them. But they do not wait
+    for the disk (`synchronous = NORMAL`): the next decision takes them to the disk with itself. A claim that was lost
+    with the power is refused as one that is over, so nothing is decided twice.
+    """
+    return engine.execution_options(**{_WRITES: True, _LEASES: True})
+
+
 def _prepare_sqlite(engine: Engine, foreign_keys: bool) -> None:
     """Take transactions into our own hands, create the file readable by its owner alone, and switch to WAL."""
 
@@ -105,6 +125,7 @@ def _prepare_sqlite(engine: Engine, foreign_keys: bool) -> None:
         connection.execute(f"PRAGMA foreign_keys = {'ON' if foreign_keys else 'OFF'}")
         connection.execute("PRAGMA synchronous = FULL")
         connection.execute(f"PRAGMA cache_size = -{CACHE_KIB}")
+        connection.execute(f"PRAGMA wal_autocheckpoint = {WAL_PAGES}")
         # A deleted text must not stay readable in free pages of the file.
         connection.execute("PRAGMA secure_delete = ON")
         if not foreign_keys:
@@ -113,8 +134,12 @@ def _prepare_sqlite(engine: Engine, foreign_keys: bool) -> None:
 
     @event.listens_for(engine, "begin")
     def begin(connection: Connection) -> None:
-        immediate = connection.get_execution_options().get(_WRITES, False)
-        connection.exec_driver_sql("BEGIN IMMEDIATE" if immediate else "BEGIN")
+        options = connection.get_execution_options()
+        raw: Any = connection.connection.dbapi_connection
+        if options.get(_WRITES, False):
+            # Set each time, because connections are shared: none may keep what a lease left behind.
+            raw.execute(f"PRAGMA synchronous = {'NORMAL' if options.get(_LEASES, False) else 'FULL'}")
+        connection.exec_driver_sql("BEGIN IMMEDIATE" if options.get(_WRITES, False) else "BEGIN")
 
     name = str(engine.url.database)
     with explained(f"Opening the database {name}"):
@@ -188,6 +213,9 @@ def explained(doing: str) -> Iterator[None]:
 MARK_START, MARK_END = "\x02", "\x03"
 """Around the found words of an excerpt."""
 
+MERGED_PAGES = 500
+"""Pages of the index that are rewritten in one transaction: about 2 MB."""
+
 _COLUMNS = "request, response, reasoning, notes"
 
 
@@ -252,7 +280,7 @@ def match_expression(words: str) -> str:
 
 
 def matching_keys(connection: Connection, expression: str, limit: int, before: int | None = None) -> list[int]:
-    """Keys of samples with these words, newest first: at most `limit`, with keys under `before`."""
+    """Keys of samples with these words, newest first: at most `limit` (-1: all), with keys under `before`."""
     _needs_search(connection)
     under = "" if before is None else "AND rowid < ? "
     bounds = () if before is None else (before,)
@@ -261,6 +289,11 @@ def matching_keys(connection: Connection, expression: str, limit: int, before: i
         (expression, *bounds, limit),
     )
     return [int(row[0]) for row in found]
+
+
+def all_matching(connection: Connection, expression: str) -> list[int]:
+    """Keys of all samples with these words, newest first."""
+    return matching_keys(connection, expression, -1)
 
 
 def matching_among(connection: Connection, expression: str, keys: Sequence[int]) -> set[int]:
@@ -288,19 +321,33 @@ def _needs_search(connection: Connection) -> None:
         raise StoreError("Searching for words needs a SQLite database; leave the words empty.")
 
 
-def forget_deleted(engine: Engine) -> None:
-    """Make sure that what was deleted is in no file any more: not in the search index, not in the write-ahead log."""
+def forget_deleted(engine: Engine, writes: Callable[[str], AbstractContextManager[Connection]]) -> None:
+    """Make sure that what was deleted is in no file any more: not in the search index, not in the write-ahead log.
+
+    A deletion only marks an index entry. Merging all segments drops it, which rewrites the index: in steps, so that
+    others write in between.
+
+    Args:
+        writes: opens a transaction that writes.
+    """
     if engine.dialect.name != "sqlite":
         return
+    # A negative number of pages begins to merge all segments that there are now, a positive one goes on with it.
+    pages = -MERGED_PAGES
+    while True:
+        with writes("Clearing what was deleted") as connection:
+            raw: Any = connection.connection.dbapi_connection
+            before = raw.total_changes
+            connection.exec_driver_sql("INSERT INTO search (search, rank) VALUES ('merge', ?)", (pages,))
+            if raw.total_changes - before < 2:  # FTS5's way to say that nothing is left to merge
+                break
+        pages = MERGED_PAGES
     with explained("Clearing what was deleted"):
-        with writing(engine).begin() as connection:
-            # A deletion only marks the index entry; merging all its segments drops it.
-            connection.exec_driver_sql("INSERT INTO search (search) VALUES ('optimize')")
-        raw = engine.raw_connection()
+        raw_connection = engine.raw_connection()
         try:
-            raw.cursor().execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchall()
+            raw_connection.cursor().execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchall()
         finally:
-            raw.close()
+            raw_connection.close()
 
 
 def is_sound(connection: Connection) -> bool:

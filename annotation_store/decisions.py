@@ -8,20 +8,20 @@ from __future__ import annotations
 
 import json
 from collections.abc import Collection
-from dataclasses import asdict, dataclass
 from typing import Any
 
-from sqlalchemy import Connection, delete, insert, select
+from sqlalchemy import Connection, bindparam, delete, select
 
+from annotation_store.acting import Before, end, give_label, handed_in, held_by
 from annotation_store.claims import (
     LEASE_S,
     hold,
-    live_claim,
+    holder_of,
     named,
     read_item,
     refuse_held,
 )
-from annotation_store.columns import now_text, to_json
+from annotation_store.columns import now_text
 from annotation_store.drafts import MAX_NOTE_CHARS, check_draft
 from annotation_store.enqueue import (
     DECIDED,
@@ -33,17 +33,16 @@ from annotation_store.enqueue import (
     set_item,
 )
 from annotation_store.events import count_pace, read_events, write_event
-from annotation_store.labels import own_standing, read_labels, settle, write_label
+from annotation_store.labels import (
+    read_labels,
+    settle,
+)
 from annotation_store.models import (
-    ClaimRow,
     EventRow,
-    LabelRow,
     PassRow,
     QueueItemRow,
-    QueueReasonRow,
     SampleRow,
     SettledLabelRow,
-    VerdictRow,
 )
 from annotation_store.reasons import Reason, ReasonKind
 from annotation_store.review_values import (
@@ -56,25 +55,18 @@ from annotation_store.review_values import (
     Submitted,
     Undone,
 )
-from annotation_store.samples import read_samples, sample_key
+from annotation_store.samples import sample_key
 from annotation_store.store import AnnotationStore
 from annotation_store.words import add_words
 from core.errors import StaleClaim, StoreError
 from core.types import Modality
 
+_STATE = select(QueueItemRow.state).where(QueueItemRow.sample_key == bindparam("of_sample"))
+_SETTLED = select(SettledLabelRow.label_key).where(SettledLabelRow.sample_key == bindparam("of_sample"))
+_FORGET_PASS = delete(PassRow).where(
+    PassRow.reviewer == bindparam("of_reviewer"), PassRow.sample_key == bindparam("of_sample")
+)
 UNDOABLE = (EventKind.DECIDE, EventKind.SKIP, EventKind.SECOND_OPINION)
-
-
-@dataclass(frozen=True, slots=True)
-class _Before:
-    """What an undo puts back."""
-
-    stage: str
-    turn: int
-    had_second: bool
-    """Whether a second opinion was asked for already."""
-    audited: bool
-    """Whether the sample is in the random audit share."""
 
 
 def submit(
@@ -99,16 +91,17 @@ def submit(
         StoreError: the database failed.
     """
     with store.writing("Storing the decision") as connection:
-        if (known := _handed_in(connection, token, EventKind.DECIDE)) is not None:
-            return _submitted(connection, known, draft, ())
-        claim = live_claim(connection, token)
-        key, now = claim.sample_key, now_text()
-        warnings = check_draft(draft, read_samples(connection, [key])[key], categories)
-        before = _before(connection, key)
-        label_key = _label(connection, key, claim.reviewer, draft, now, before, policy_version)
-        event = _end(connection, EventKind.DECIDE, claim.reviewer, key, token, now, before, label_key=label_key)
-        set_item(connection, key, now, state=DECIDED, stage=before.stage)
-        return _submitted(connection, event, None, warnings)
+        try:
+            held = held_by(connection, token)
+        except StaleClaim:
+            if (known := handed_in(connection, token, EventKind.DECIDE)) is None:
+                raise
+            return _submitted_before(connection, known, draft)
+        warnings = check_draft(draft, held.sample, categories)
+        label_key, label = give_label(connection, held, draft, policy_version)
+        event = end(connection, EventKind.DECIDE, held, label_key=label_key, label_id=label.id)
+        set_item(connection, held.key, held.now, state=DECIDED, stage=held.before.stage)
+        return Submitted(event, label, warnings)
 
 
 def skip(store: AnnotationStore, token: str, why: str) -> EventRecord:
@@ -120,14 +113,16 @@ def skip(store: AnnotationStore, token: str, why: str) -> EventRecord:
     """
     why = _written(why, "skipping")
     with store.writing("Skipping the item") as connection:
-        if (known := _handed_in(connection, token, EventKind.SKIP)) is not None:
+        try:
+            held = held_by(connection, token)
+        except StaleClaim:
+            if (known := handed_in(connection, token, EventKind.SKIP)) is None:
+                raise
             return read_events(connection, [known])[0]
-        claim = live_claim(connection, token)
-        key, now = claim.sample_key, now_text()
-        before = _before(connection, key)
-        event = _end(connection, EventKind.SKIP, claim.reviewer, key, token, now, before, note=why)
-        set_item(connection, key, now, state=OPEN, stage=before.stage, turn=before.turn + 1)
-        return read_events(connection, [event])[0]
+        event = end(connection, EventKind.SKIP, held, note=why)
+        before = held.before
+        set_item(connection, held.key, held.now, state=OPEN, stage=before.stage, turn=before.turn + 1)
+        return event
 
 
 def second_opinion(
@@ -150,24 +145,25 @@ def second_opinion(
     """
     why = _written(why, "a second opinion")
     with store.writing("Asking for a second opinion") as connection:
-        if (known := _handed_in(connection, token, EventKind.SECOND_OPINION)) is not None:
+        try:
+            held = held_by(connection, token)
+        except StaleClaim:
+            if (known := handed_in(connection, token, EventKind.SECOND_OPINION)) is None:
+                raise
             return read_events(connection, [known])[0]
-        claim = live_claim(connection, token)
-        key, now = claim.sample_key, now_text()
-        before = _before(connection, key)
-        label_key = None
+        key, now = held.key, held.now
+        label_key, label_id = None, None
         if draft is not None:
-            check_draft(draft, read_samples(connection, [key])[key], categories)
-            label_key = _label(connection, key, claim.reviewer, draft, now, before, policy_version)
-        event = _end(
-            connection, EventKind.SECOND_OPINION, claim.reviewer, key, token, now, before, note=why, label_key=label_key
-        )
+            check_draft(draft, held.sample, categories)
+            label_key, label = give_label(connection, held, draft, policy_version)
+            label_id = label.id
+        event = end(connection, EventKind.SECOND_OPINION, held, note=why, label_key=label_key, label_id=label_id)
         add_reasons(
             connection, key, [Reason(ReasonKind.SECOND_OPINION, 1.0, f"A second opinion is asked for: {why}")], now
         )
         set_item(connection, key, now, state=OPEN, stage=SECOND, turn=0)
         add_words(connection, key, new=False, notes=[why])
-        return read_events(connection, [event])[0]
+        return event
 
 
 def undo(store: AnnotationStore, reviewer: str, event_id: str | None = None, lease_s: float = LEASE_S) -> Undone:
@@ -185,19 +181,16 @@ def undo(store: AnnotationStore, reviewer: str, event_id: str | None = None, lea
     with store.writing("Taking it back") as connection:
         row = _undoable(connection, reviewer, event_id)
         key, now = row.sample_key, now_text()
-        before = _Before(**json.loads(row.before or "{}"))
+        before = Before(**json.loads(row.before or "{}"))
         event = write_event(connection, EventKind.UNDO, key, reviewer, now, undoes_key=row.key)
         settle(connection, key)
         set_item(connection, key, now, state=OPEN, stage=before.stage, turn=before.turn)
         if row.kind == EventKind.SECOND_OPINION.value and not before.had_second:
             drop_reason(connection, key, ReasonKind.SECOND_OPINION.value)
-        connection.execute(delete(PassRow).where(PassRow.reviewer == reviewer, PassRow.sample_key == key))
+        connection.execute(_FORGET_PASS, {"of_reviewer": reviewer, "of_sample": key})
         count_pace(connection, reviewer, row.kind, row.created_at, -1)
         claim = None
-        holder = connection.scalar(
-            select(ClaimRow.reviewer).where(ClaimRow.sample_key == key, ClaimRow.expires_at > now)
-        )
-        if holder in (None, reviewer):
+        if holder_of(connection, key, now) in (None, reviewer):
             token, expires_at = hold(connection, key, reviewer, lease_s)
             claim = Claim(token, reviewer, expires_at, read_item(connection, key))
         return Undone(read_events(connection, [event])[0], claim)
@@ -213,14 +206,13 @@ def reopen(store: AnnotationStore, sample_id: str, reviewer: str, why: str = "",
     with store.writing("Opening the sample again") as connection:
         key, now = sample_key(connection, sample_id), now_text()
         refuse_held(connection, key, reviewer)
-        state = connection.scalar(select(QueueItemRow.state).where(QueueItemRow.sample_key == key))
-        if state != OPEN:
+        if connection.scalar(_STATE, {"of_sample": key}) != OPEN:
             words = f"Opened again: {why.strip()}" if why.strip() else "Opened again by a reviewer."
             add_reasons(connection, key, [Reason(ReasonKind.REOPENED, 1.0, words)], now)
-            labelled = connection.scalar(select(SettledLabelRow.label_key).where(SettledLabelRow.sample_key == key))
+            labelled = connection.scalar(_SETTLED, {"of_sample": key})
             set_item(connection, key, now, state=OPEN, stage="first" if labelled is None else REOPENED, turn=0)
             write_event(connection, EventKind.REOPEN, key, reviewer, now, note=why.strip())
-        connection.execute(delete(PassRow).where(PassRow.reviewer == reviewer, PassRow.sample_key == key))
+        connection.execute(_FORGET_PASS, {"of_reviewer": reviewer, "of_sample": key})
         token, expires_at = hold(connection, key, reviewer, lease_s)
         return Claim(token, reviewer, expires_at, read_item(connection, key))
 
@@ -263,108 +255,16 @@ def _written(why: str, what: str) -> str:
     return why
 
 
-def _handed_in(connection: Connection, token: str, kind: EventKind) -> int | None:
-    """The event that this token ended in, when it is of this kind."""
-    row = connection.execute(select(EventRow.key, EventRow.kind).where(EventRow.token == token)).one_or_none()
-    if row is None:
-        return None
-    undone = connection.scalar(select(EventRow.key).where(EventRow.undoes_key == row.key))
-    if row.kind != kind.value or undone is not None:
-        raise StaleClaim(
-            "This item is no longer yours: it was handed in before, so nothing was stored; take the next item."
-        )
-    return int(row.key)
-
-
-def _submitted(
-    connection: Connection, event_key: int, again: LabelDraft | None, warnings: tuple[str, ...]
-) -> Submitted:
+def _submitted_before(connection: Connection, event_key: int, again: LabelDraft) -> Submitted:
+    """The answer to a label that is handed in once more."""
     event = read_events(connection, [event_key])[0]
-    key = connection.scalar(select(EventRow.sample_key).where(EventRow.key == event_key))
-    label = next(each for each in read_labels(connection, [key or 0]) if each.id == event.label_id)
-    if again is not None and label.draft != again:
+    key = sample_key(connection, event.sample_id)
+    label = next(each for each in read_labels(connection, [key]) if each.id == event.label_id)
+    if label.draft != again:
         raise StaleClaim(
             "This item was handed in before with another label, so nothing was stored; undo that decision to change it."
         )
-    return Submitted(event, label, warnings)
-
-
-def _before(connection: Connection, key: int) -> _Before:
-    stage = connection.scalar(select(QueueItemRow.stage).where(QueueItemRow.sample_key == key))
-    rows = connection.execute(
-        select(QueueReasonRow.kind, QueueReasonRow.turn).where(QueueReasonRow.sample_key == key)
-    ).all()
-    kinds = {row.kind for row in rows}
-    turn = max((row.turn for row in rows), default=0)
-    return _Before(str(stage), turn, ReasonKind.SECOND_OPINION in kinds, ReasonKind.AUDIT in kinds)
-
-
-def _label(
-    connection: Connection,
-    key: int,
-    reviewer: str,
-    draft: LabelDraft,
-    now: str,
-    before: _Before,
-    policy_version: str | None,
-) -> int:
-    supersedes = own_standing(connection, key, reviewer)
-    if supersedes is None and before.stage == REOPENED:
-        supersedes = connection.scalar(
-            select(SettledLabelRow.label_key)
-            .join(LabelRow, LabelRow.key == SettledLabelRow.label_key)
-            .where(SettledLabelRow.sample_key == key, LabelRow.reviewer.is_not(None))
-        )
-    label_key = write_label(
-        connection,
-        key,
-        draft,
-        now,
-        reviewer=reviewer,
-        verdict_key=connection.scalar(
-            select(VerdictRow.key).where(VerdictRow.sample_key == key).order_by(VerdictRow.key.desc()).limit(1)
-        ),
-        supersedes_key=supersedes,
-        audited=before.audited,
-        policy_version=policy_version,
-    )
-    settle(connection, key)
-    add_words(
-        connection, key, new=False, reasoning=draft.reasoning.steps if draft.reasoning else (), notes=[draft.note]
-    )
-    return label_key
-
-
-def _end(
-    connection: Connection,
-    kind: EventKind,
-    reviewer: str,
-    key: int,
-    token: str,
-    now: str,
-    before: _Before,
-    *,
-    note: str = "",
-    label_key: int | None = None,
-) -> int:
-    """The claim is over, the reviewer has had the item, and the event says so."""
-    event = write_event(
-        connection,
-        kind,
-        key,
-        reviewer,
-        now,
-        note=note,
-        label_key=label_key,
-        token=token,
-        before=to_json(asdict(before)),
-    )
-    connection.execute(delete(ClaimRow).where(ClaimRow.token == token))
-    passed = (PassRow.reviewer == reviewer) & (PassRow.sample_key == key)
-    connection.execute(delete(PassRow).where(passed))
-    connection.execute(insert(PassRow).values(reviewer=reviewer, sample_key=key, created_at=now))
-    count_pace(connection, reviewer, kind.value, now, 1)
-    return event
+    return Submitted(event, label, ())
 
 
 def _undoable(connection: Connection, reviewer: str, event_id: str | None) -> Any:

@@ -92,7 +92,7 @@ def delete_sample(
         )
     if files is not None:
         finish_removals(store, files)
-    forget_deleted(store.engine)
+    forget_deleted(store.engine, store.writing)
     return stone
 
 

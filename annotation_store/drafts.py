@@ -10,6 +10,7 @@ from core.errors import LabelRefused
 from core.types import Label, Modality, Sample
 
 MAX_NOTE_CHARS = 10_000
+NOTHING_SAID = (Label.UNLABELLED, Label.ABSENT)
 
 
 def check_draft(draft: LabelDraft, sample: Sample, categories: Collection[str] | None = None) -> tuple[str, ...]:
@@ -45,7 +46,7 @@ def _check_sides(draft: LabelDraft, sample: Sample) -> None:
         raise LabelRefused(f"The response is labelled {draft.response.value}, but the sample has no response.")
     if sample.response is not None and draft.response is Label.ABSENT:
         raise LabelRefused("The response is labelled absent, but the sample has one; say harmful or unharmful.")
-    if {draft.request, draft.response} <= {Label.UNLABELLED, Label.ABSENT}:
+    if draft.request in NOTHING_SAID and draft.response in NOTHING_SAID:
         raise LabelRefused("Nothing is labelled; say harmful or unharmful of the request or the response.")
 
 

@@ -4,13 +4,43 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from sqlalchemy import Connection, insert, select, update
+from sqlalchemy import Connection, bindparam, select, update
 from sqlalchemy.orm import aliased
 
 from annotation_store.columns import new_id
 from annotation_store.models import EventRow, LabelRow, PaceCountRow, SampleRow
 from annotation_store.review_values import EventKind, EventRecord
-from annotation_store.samples import insert_row
+from annotation_store.samples import insert_row, inserting
+
+_undone, _undo = aliased(EventRow), aliased(EventRow)
+_EVENTS = (
+    select(
+        EventRow.id,
+        EventRow.kind,
+        SampleRow.id.label("sample_id"),
+        EventRow.reviewer,
+        EventRow.note,
+        EventRow.created_at,
+        LabelRow.id.label("label_id"),
+        _undone.id.label("undoes"),
+        _undo.key.label("undo_key"),
+    )
+    .join(SampleRow, SampleRow.key == EventRow.sample_key)
+    .outerjoin(LabelRow, LabelRow.key == EventRow.label_key)
+    .outerjoin(_undone, _undone.key == EventRow.undoes_key)
+    .outerjoin(_undo, _undo.undoes_key == EventRow.key)
+    .where(EventRow.key.in_(bindparam("keys", expanding=True)))
+    .order_by(EventRow.key)
+)
+_MORE_PACE = (
+    update(PaceCountRow)
+    .where(
+        PaceCountRow.reviewer == bindparam("of_reviewer"),
+        PaceCountRow.kind == bindparam("of_kind"),
+        PaceCountRow.quarter == bindparam("of_quarter"),
+    )
+    .values(events=PaceCountRow.events + bindparam("change"))
+)
 
 
 def write_event(
@@ -25,12 +55,13 @@ def write_event(
     undoes_key: int | None = None,
     token: str | None = None,
     before: str | None = None,
+    event_id: str | None = None,
 ) -> int:
-    """Append an event and give its key."""
+    """Append an event and give its key. `event_id`: its name; a new one unless given."""
     return insert_row(
         connection,
         EventRow,
-        id=new_id("e1"),
+        id=event_id or new_id("e1"),
         sample_key=sample_key,
         kind=kind.value,
         reviewer=reviewer,
@@ -45,22 +76,6 @@ def write_event(
 
 def read_events(connection: Connection, keys: Sequence[int]) -> list[EventRecord]:
     """Events by key, oldest first."""
-    undone, undo = aliased(EventRow), aliased(EventRow)
-    rows = connection.execute(
-        select(
-            EventRow,
-            SampleRow.id.label("sample_id"),
-            LabelRow.id.label("label_id"),
-            undone.id.label("undoes"),
-            undo.key.label("undo_key"),
-        )
-        .join(SampleRow, SampleRow.key == EventRow.sample_key)
-        .outerjoin(LabelRow, LabelRow.key == EventRow.label_key)
-        .outerjoin(undone, undone.key == EventRow.undoes_key)
-        .outerjoin(undo, undo.undoes_key == EventRow.key)
-        .where(EventRow.key.in_(keys))
-        .order_by(EventRow.key)
-    )
     return [
         EventRecord(
             row.id,
@@ -73,20 +88,19 @@ def read_events(connection: Connection, keys: Sequence[int]) -> list[EventRecord
             row.undoes,
             row.undo_key is not None,
         )
-        for row in rows
+        for row in connection.execute(_EVENTS, {"keys": list(keys)})
     ]
 
 
 def count_pace(connection: Connection, reviewer: str, kind: str, at: str, change: int) -> None:
     """Add to the quarter of an hour that the time `at` lies in."""
-    row = {"reviewer": reviewer, "kind": kind, "quarter": quarter_of(at)}
+    quarter = quarter_of(at)
     changed = connection.execute(
-        update(PaceCountRow)
-        .where(*(getattr(PaceCountRow, name) == value for name, value in row.items()))
-        .values(events=PaceCountRow.events + change)
+        _MORE_PACE, {"of_reviewer": reviewer, "of_kind": kind, "of_quarter": quarter, "change": change}
     )
     if not changed.rowcount:
-        connection.execute(insert(PaceCountRow).values(events=change, **row))
+        values = {"reviewer": reviewer, "kind": kind, "quarter": quarter, "events": change}
+        connection.execute(inserting(PaceCountRow), values)
 
 
 def quarter_of(at: str) -> str:

@@ -6,7 +6,7 @@ import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from sqlalchemy import Connection, Subquery, delete, insert, select, update
+from sqlalchemy import Connection, bindparam, delete, select, update
 from sqlalchemy.orm import aliased
 
 from annotation_store.columns import new_id, to_json
@@ -20,8 +20,80 @@ from annotation_store.models import (
     VerdictRow,
 )
 from annotation_store.review_values import Evidence, EvidencePart, LabelDraft, LabelRecord, Reasoning
-from annotation_store.samples import MANY, insert_row
+from annotation_store.samples import MANY, insert_row, inserting
 from core.types import Label
+
+_done, _undo = aliased(EventRow), aliased(EventRow)
+# Events that gave a label and were taken back.
+_TAKEN_BACK = (
+    select(_done.label_key, _undo.created_at)
+    .join(_undo, _undo.undoes_key == _done.key)
+    .where(_done.label_key.is_not(None))
+)
+_UNDONE_OF = select(
+    _TAKEN_BACK.where(_done.sample_key == bindparam("of_sample")).subquery().c.label_key
+).scalar_subquery()
+_STANDING = (
+    select(
+        LabelRow.key,
+        LabelRow.reviewer,
+        LabelRow.supersedes_key,
+        LabelRow.key.in_(_UNDONE_OF).label("undone"),
+        LabelRow.id,
+        SettledLabelRow.label_key.label("settled_key"),
+    )
+    .outerjoin(SettledLabelRow, SettledLabelRow.label_key == LabelRow.key)
+    .where(LabelRow.sample_key == bindparam("of_sample"))
+    .order_by(LabelRow.key)
+)
+_SETTLE_ANEW = update(SettledLabelRow).where(SettledLabelRow.sample_key == bindparam("of_sample"))
+_UNSETTLE = delete(SettledLabelRow).where(SettledLabelRow.sample_key == bindparam("of_sample"))
+_LABELS = (
+    select(
+        LabelRow.key,
+        LabelRow.id,
+        LabelRow.reviewer,
+        LabelRow.source,
+        LabelRow.request_label,
+        LabelRow.response_label,
+        LabelRow.categories,
+        LabelRow.confidence,
+        LabelRow.note,
+        LabelRow.supersedes_key,
+        LabelRow.audited,
+        LabelRow.policy_version,
+        LabelRow.created_at,
+        SampleRow.id.label("sample_id"),
+        VerdictRow.id.label("verdict_id"),
+        LabelReasoningRow.steps,
+        LabelReasoningRow.original,
+        LabelReasoningRow.first_wrong_step,
+        LabelReasoningRow.target,
+        LabelReasoningRow.protocol_version,
+        SettledLabelRow.label_key.label("settled_key"),
+    )
+    .join(SampleRow, SampleRow.key == LabelRow.sample_key)
+    .outerjoin(VerdictRow, VerdictRow.key == LabelRow.verdict_key)
+    .outerjoin(LabelReasoningRow, LabelReasoningRow.label_key == LabelRow.key)
+    .outerjoin(SettledLabelRow, SettledLabelRow.label_key == LabelRow.key)
+    .where(LabelRow.sample_key.in_(bindparam("keys", expanding=True)))
+    .order_by(LabelRow.key)
+)
+_EVIDENCE = (
+    select(
+        EvidenceRow.label_key,
+        EvidenceRow.part,
+        EvidenceRow.start,
+        EvidenceRow.end,
+        EvidenceRow.words,
+        EvidenceRow.step,
+        EvidenceRow.position,
+    )
+    .join(LabelRow, LabelRow.key == EvidenceRow.label_key)
+    .where(LabelRow.sample_key.in_(bindparam("keys", expanding=True)))
+    .order_by(EvidenceRow.key)
+)
+_UNDONE = _TAKEN_BACK.where(_done.sample_key.in_(bindparam("keys", expanding=True)))
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,6 +104,10 @@ class Standing:
     by_person: bool
     supersedes: int | None
     undone: bool
+    reviewer: str | None = None
+    id: str = ""
+    counts: bool = False
+    """Whether it is written down as the one that counts."""
 
 
 def standing(labels: Sequence[Standing]) -> list[Standing]:
@@ -52,52 +128,44 @@ def settled(labels: Sequence[Standing]) -> int | None:
 
 def settle(connection: Connection, sample_key: int) -> int | None:
     """Write down which label of a sample counts now, and give its key."""
-    key = settled(standing_labels(connection, sample_key))
-    known = connection.scalar(select(SettledLabelRow.label_key).where(SettledLabelRow.sample_key == sample_key))
+    return settle_among(connection, sample_key, standing_labels(connection, sample_key))
+
+
+def settle_among(connection: Connection, sample_key: int, labels: Sequence[Standing]) -> int | None:
+    """The same for all labels of the sample, as they were just read or written."""
+    key = settled(labels)
+    known = next((label.key for label in labels if label.counts), None)
     if key == known:
         return key
     if key is None:
-        connection.execute(delete(SettledLabelRow).where(SettledLabelRow.sample_key == sample_key))
+        connection.execute(_UNSETTLE, {"of_sample": sample_key})
     elif known is None:
-        connection.execute(insert(SettledLabelRow).values(sample_key=sample_key, label_key=key))
+        connection.execute(inserting(SettledLabelRow), {"sample_key": sample_key, "label_key": key})
     else:
-        connection.execute(
-            update(SettledLabelRow).where(SettledLabelRow.sample_key == sample_key).values(label_key=key)
-        )
+        connection.execute(_SETTLE_ANEW, {"of_sample": sample_key, "label_key": key})
     return key
 
 
 def standing_labels(connection: Connection, sample_key: int) -> list[Standing]:
     """All labels of a sample, for `settled`."""
-    undone = select(undone_keys(sample_key).c.label_key)
-    rows = connection.execute(
-        select(LabelRow.key, LabelRow.reviewer.is_not(None), LabelRow.supersedes_key, LabelRow.key.in_(undone))
-        .where(LabelRow.sample_key == sample_key)
-        .order_by(LabelRow.key)
-    )
-    return [Standing(key, bool(person), supersedes, bool(gone)) for key, person, supersedes, gone in rows]
+    return [
+        Standing(
+            row.key,
+            row.reviewer is not None,
+            row.supersedes_key,
+            bool(row.undone),
+            row.reviewer,
+            row.id,
+            row.settled_key is not None,
+        )
+        for row in connection.execute(_STANDING, {"of_sample": sample_key})
+    ]
 
 
-def undone_keys(*sample_keys: int) -> Subquery:
-    """Labels of these samples that were taken back, with the time: a subquery of `label_key` and `created_at`."""
-    done, undo = aliased(EventRow), aliased(EventRow)
-    return (
-        select(done.label_key, undo.created_at)
-        .join(undo, undo.undoes_key == done.key)
-        .where(done.sample_key.in_(sample_keys), done.label_key.is_not(None))
-        .subquery()
-    )
-
-
-def own_standing(connection: Connection, sample_key: int, reviewer: str) -> int | None:
-    """The label of this reviewer that stands, which a new one of the same reviewer supersedes."""
-    own = set(
-        connection.scalars(select(LabelRow.key).where(LabelRow.sample_key == sample_key, LabelRow.reviewer == reviewer))
-    )
-    if not own:
-        return None
-    found = [label.key for label in standing(standing_labels(connection, sample_key)) if label.key in own]
-    return max(found, default=None)
+def own_standing(labels: Sequence[Standing], reviewer: str) -> Standing | None:
+    """Of the labels of a sample, the one of this reviewer that stands: a new one of the same reviewer supersedes it."""
+    own = [label for label in standing(labels) if label.reviewer == reviewer]
+    return max(own, key=lambda label: label.key, default=None)
 
 
 def write_label(
@@ -112,9 +180,10 @@ def write_label(
     supersedes_key: int | None = None,
     audited: bool = False,
     policy_version: str | None = None,
+    label_id: str | None = None,
 ) -> int:
-    """Append a label with its reasoning and evidence, and give its key."""
-    values = label_values(draft, now)
+    """Append a label with its reasoning and evidence, and give its key. `label_id`: its name, new unless given."""
+    values = label_values(draft, now, label_id or new_id("l1"))
     values |= {
         "sample_key": sample_key,
         "reviewer": reviewer,
@@ -126,16 +195,18 @@ def write_label(
     }
     key = insert_row(connection, LabelRow, **values)
     if draft.reasoning is not None:
-        connection.execute(insert(LabelReasoningRow).values(label_key=key, **reasoning_values(draft.reasoning)))
+        connection.execute(inserting(LabelReasoningRow), {"label_key": key, **reasoning_values(draft.reasoning)})
     if draft.evidence:
-        connection.execute(insert(EvidenceRow), [evidence_values(each) | {"label_key": key} for each in draft.evidence])
+        connection.execute(
+            inserting(EvidenceRow), [evidence_values(each) | {"label_key": key} for each in draft.evidence]
+        )
     return key
 
 
-def label_values(draft: LabelDraft, now: str) -> dict[str, object]:
+def label_values(draft: LabelDraft, now: str, label_id: str) -> dict[str, object]:
     """The columns of a label that its draft gives."""
     return {
-        "id": new_id("l1"),
+        "id": label_id,
         "request_label": draft.request.value,
         "response_label": draft.response.value,
         "categories": to_json(draft.categories),
@@ -177,40 +248,15 @@ def read_labels(connection: Connection, sample_keys: Sequence[int]) -> list[Labe
 
 
 def _read_some(connection: Connection, sample_keys: list[int]) -> list[LabelRecord]:
-    rows = connection.execute(
-        select(
-            LabelRow,
-            SampleRow.id.label("sample_id"),
-            VerdictRow.id.label("verdict_id"),
-            LabelReasoningRow.steps,
-            LabelReasoningRow.original,
-            LabelReasoningRow.first_wrong_step,
-            LabelReasoningRow.target,
-            LabelReasoningRow.protocol_version,
-            SettledLabelRow.label_key.label("settled_key"),
-        )
-        .join(SampleRow, SampleRow.key == LabelRow.sample_key)
-        .outerjoin(VerdictRow, VerdictRow.key == LabelRow.verdict_key)
-        .outerjoin(LabelReasoningRow, LabelReasoningRow.label_key == LabelRow.key)
-        .outerjoin(SettledLabelRow, SettledLabelRow.label_key == LabelRow.key)
-        .where(LabelRow.sample_key.in_(sample_keys))
-        .order_by(LabelRow.key)
-    ).all()
+    rows = connection.execute(_LABELS, {"keys": sample_keys}).all()
     if not rows:
         return []
     evidence: dict[int, list[Evidence]] = {}
-    marked = connection.execute(
-        select(EvidenceRow)
-        .join(LabelRow, LabelRow.key == EvidenceRow.label_key)
-        .where(LabelRow.sample_key.in_(sample_keys))
-        .order_by(EvidenceRow.key)
-    )
-    for each in marked:
+    for each in connection.execute(_EVIDENCE, {"keys": sample_keys}):
         evidence.setdefault(each.label_key, []).append(
             Evidence(EvidencePart(each.part), each.start, each.end, each.words, each.step, each.position)
         )
-    gone = undone_keys(*sample_keys)
-    undone = {row[0]: row[1] for row in connection.execute(select(gone.c.label_key, gone.c.created_at))}
+    undone = {row[0]: row[1] for row in connection.execute(_UNDONE, {"keys": sample_keys})}
     ids = {row.key: row.id for row in rows}
     # A label that was taken back supersedes nothing any more.
     replaced = {row.supersedes_key: row.id for row in rows if row.supersedes_key is not None and row.key not in undone}

@@ -10,13 +10,14 @@ from __future__ import annotations
 
 import heapq
 from collections.abc import Iterator, Mapping
+from functools import cache
 from itertools import islice
 from typing import Any
 
-from sqlalchemy import ColumnElement, Connection, Select, and_, exists, or_, select, true
+from sqlalchemy import ColumnElement, Connection, Select, and_, bindparam, exists, or_, select, true
 from sqlalchemy.orm import aliased
 
-from annotation_store.database import match_expression, matching_among, matching_keys
+from annotation_store.database import all_matching, match_expression, matching_among, matching_keys
 from annotation_store.models import ClaimRow, PassRow, QueueCountRow, QueueReasonRow
 from annotation_store.review_values import QueueFilter
 from annotation_store.samples import MANY
@@ -24,7 +25,14 @@ from annotation_store.samples import MANY
 RARE = 1_000
 """Up to so many samples with the words asked for are looked up one by one; beyond, the queue is walked instead."""
 
-PAGE = 200
+PAGE = 320
+"""Items of one combination that are read at once at most."""
+
+FIRST_PAGE = 10
+"""Pages begin small and double: a common word is soon met."""
+
+FAR = 20_000
+"""After so many items without the words, the samples that have them are looked up after all, however many they are."""
 
 Rank = tuple[int, float, int]
 """Turn, -(weight × strength), sample key: the smallest comes first."""
@@ -34,23 +42,30 @@ def next_key(
     connection: Connection, reviewer: str, wanted: QueueFilter, weights: Mapping[str, float], now: str
 ) -> int | None:
     """The key of the next item, or none. It is open, nobody holds it, and the reviewer has not had it yet."""
+    given = {"reviewer": reviewer, "now": now} | _asked(wanted)
     expression = match_expression(wanted.words)
     if not expression:
-        return _best(connection, heads(reviewer, wanted, now), weights)
+        ranks = [_rank(row, weights) for row in connection.execute(heads(*_which(wanted)), given)]
+        return min(ranks)[2] if ranks else None
     matching = matching_keys(connection, expression, RARE + 1)
     if len(matching) <= RARE:
-        return _best_among(connection, matching, reviewer, wanted, weights, now)
-    walked = _in_order(connection, reviewer, wanted, weights, now)
-    while page := list(islice(walked, PAGE)):
+        return _best_among(connection, matching, wanted, given, weights)
+    walked = _in_order(connection, wanted, given, weights)
+    size, seen = FIRST_PAGE, 0
+    while page := list(islice(walked, size)):
         found = matching_among(connection, expression, page)
         for key in page:
             if key in found:
                 return key
+        size, seen = min(2 * size, PAGE), seen + len(page)
+        if seen >= FAR:
+            return _best_among(connection, all_matching(connection, expression), wanted, given, weights)
     return None
 
 
-def heads(reviewer: str, wanted: QueueFilter, now: str) -> Select[str, int, float, int]:
-    """The first item of each combination: kind, turn, weakness, sample key."""
+@cache
+def heads(kind: bool, modality: bool, checkpoint_id: bool) -> Select[str, int, float, int]:
+    """The first item of each combination: kind, turn, weakness, sample key. The arguments say what is asked for."""
     inner = aliased(QueueReasonRow)
     head = (
         select(inner.sample_key)
@@ -59,7 +74,7 @@ def heads(reviewer: str, wanted: QueueFilter, now: str) -> Select[str, int, floa
             inner.kind == QueueCountRow.kind,
             inner.modality == QueueCountRow.modality,
             inner.checkpoint_id == QueueCountRow.checkpoint_id,
-            *_free(inner.sample_key, reviewer, now),
+            *_free(inner.sample_key),
         )
         .order_by(inner.turn, inner.weakness, inner.sample_key)
         .limit(1)
@@ -70,13 +85,8 @@ def heads(reviewer: str, wanted: QueueFilter, now: str) -> Select[str, int, floa
         select(QueueReasonRow.kind, QueueReasonRow.turn, QueueReasonRow.weakness, QueueReasonRow.sample_key)
         .select_from(QueueCountRow)
         .join(QueueReasonRow, and_(QueueReasonRow.kind == QueueCountRow.kind, QueueReasonRow.sample_key == head))
-        .where(*_counts(wanted))
+        .where(*_something_open(kind, modality, checkpoint_id))
     )
-
-
-def _best(connection: Connection, statement: Select[str, int, float, int], weights: Mapping[str, float]) -> int | None:
-    ranks = [_rank(row, weights) for row in connection.execute(statement)]
-    return min(ranks)[2] if ranks else None
 
 
 def _rank(row: Any, weights: Mapping[str, float]) -> Rank:
@@ -85,32 +95,34 @@ def _rank(row: Any, weights: Mapping[str, float]) -> Rank:
 
 
 def _best_among(
-    connection: Connection, keys: list[int], reviewer: str, wanted: QueueFilter, weights: Mapping[str, float], now: str
+    connection: Connection, keys: list[int], wanted: QueueFilter, given: Mapping[str, str], weights: Mapping[str, float]
 ) -> int | None:
-    best: list[Rank] = []
+    best: Rank | None = None
+    statement = _open_among(*_which(wanted))
     for start in range(0, len(keys), MANY):
-        found = connection.execute(
-            select(QueueReasonRow.kind, QueueReasonRow.turn, QueueReasonRow.weakness, QueueReasonRow.sample_key).where(
-                QueueReasonRow.sample_key.in_(keys[start : start + MANY]),
-                QueueReasonRow.open == true(),
-                *_asked(QueueReasonRow, wanted),
-                *_free(QueueReasonRow.sample_key, reviewer, now),
-            )
-        )
-        best += [_rank(row, weights) for row in found]
-    return min(best)[2] if best else None
+        for row in connection.execute(statement, {**given, "keys": keys[start : start + MANY]}):
+            rank = _rank(row, weights)
+            best = rank if best is None else min(best, rank)
+    return None if best is None else best[2]
+
+
+@cache
+def _open_among(kind: bool, modality: bool, checkpoint_id: bool) -> Select[str, int, float, int]:
+    row = QueueReasonRow
+    return select(row.kind, row.turn, row.weakness, row.sample_key).where(
+        row.sample_key.in_(bindparam("keys", expanding=True)),
+        row.open == true(),
+        *_like_asked(row, kind, modality, checkpoint_id),
+        *_free(row.sample_key),
+    )
 
 
 def _in_order(
-    connection: Connection, reviewer: str, wanted: QueueFilter, weights: Mapping[str, float], now: str
+    connection: Connection, wanted: QueueFilter, given: Mapping[str, str], weights: Mapping[str, float]
 ) -> Iterator[int]:
     """All items in their order, read page by page."""
-    combinations = connection.execute(
-        select(QueueCountRow.kind, QueueCountRow.modality, QueueCountRow.checkpoint_id).where(*_counts(wanted))
-    ).all()
-    streams = [
-        _one_combination(connection, (each[0], each[1], each[2]), reviewer, weights, now) for each in combinations
-    ]
+    combinations = connection.execute(_combinations(*_which(wanted)), given).all()
+    streams = [_one_combination(connection, (each[0], each[1], each[2]), given, weights) for each in combinations]
     seen: set[int] = set()
     for _, _, key in heapq.merge(*streams):
         if key not in seen:
@@ -118,61 +130,79 @@ def _in_order(
             yield key
 
 
+@cache
+def _combinations(kind: bool, modality: bool, checkpoint_id: bool) -> Select[str, str, str]:
+    return select(QueueCountRow.kind, QueueCountRow.modality, QueueCountRow.checkpoint_id).where(
+        *_something_open(kind, modality, checkpoint_id)
+    )
+
+
 def _one_combination(
-    connection: Connection, combination: tuple[str, str, str], reviewer: str, weights: Mapping[str, float], now: str
+    connection: Connection, combination: tuple[str, str, str], given: Mapping[str, str], weights: Mapping[str, float]
 ) -> Iterator[Rank]:
     kind, modality, checkpoint_id = combination
-    at: tuple[int, float, int] | None = None
+    asked = {**given, "kind": kind, "modality": modality, "checkpoint_id": checkpoint_id}
+    size = FIRST_PAGE
+    page = connection.execute(_page(first=True), asked | {"size": size}).all()
     while True:
-        statement = page_of(kind, modality, checkpoint_id, reviewer, now, at)
-        page = connection.execute(statement).all()
         for turn, weakness, key in page:
             yield _rank((kind, turn, weakness, key), weights)
-        if len(page) < PAGE:
+        if len(page) < size:
             return
-        at = (page[-1][0], page[-1][1], page[-1][2])
+        size = min(2 * size, PAGE)
+        turn, weakness, key = page[-1]
+        after = {"turn": turn, "weakness": weakness, "key": key, "size": size}
+        page = connection.execute(_page(first=False), asked | after).all()
 
 
-def page_of(
-    kind: str, modality: str, checkpoint_id: str, reviewer: str, now: str, after: tuple[int, float, int] | None
-) -> Select[int, float, int]:
-    """One page of one combination in order: turn, weakness, sample key."""
+@cache
+def _page(first: bool) -> Select[int, float, int]:
+    """One page of one combination in order: turn, weakness, sample key. The first, or the one after a given item."""
     row = QueueReasonRow
     statement = select(row.turn, row.weakness, row.sample_key).where(
-        row.open == true(),
-        row.kind == kind,
-        row.modality == modality,
-        row.checkpoint_id == checkpoint_id,
-        *_free(row.sample_key, reviewer, now),
+        row.open == true(), *_like_asked(row, True, True, True), *_free(row.sample_key)
     )
-    if after is not None:
-        turn, weakness, key = after
+    if not first:
         statement = statement.where(
-            row.turn >= turn,
+            row.turn >= bindparam("turn"),
             or_(
-                row.turn > turn,
-                row.weakness > weakness,
-                and_(row.weakness == weakness, row.sample_key > key),
+                row.turn > bindparam("turn"),
+                row.weakness > bindparam("weakness"),
+                and_(row.weakness == bindparam("weakness"), row.sample_key > bindparam("key")),
             ),
         )
-    return statement.order_by(row.turn, row.weakness, row.sample_key).limit(PAGE)
+    return statement.order_by(row.turn, row.weakness, row.sample_key).limit(bindparam("size"))
 
 
-def _counts(wanted: QueueFilter) -> list[ColumnElement[bool]]:
-    return [QueueCountRow.open_items > 0, QueueCountRow.kind != "", *_asked(QueueCountRow, wanted)]
-
-
-def _asked(table: Any, wanted: QueueFilter) -> list[ColumnElement[bool]]:
+def _asked(wanted: QueueFilter) -> dict[str, str]:
+    """What is asked for, by the name of its column."""
     asked = {
-        table.kind: wanted.kind and wanted.kind.value,
-        table.modality: wanted.modality and wanted.modality.value,
-        table.checkpoint_id: wanted.checkpoint_id,
+        "kind": wanted.kind and wanted.kind.value,
+        "modality": wanted.modality and wanted.modality.value,
+        "checkpoint_id": wanted.checkpoint_id,
     }
-    return [column == value for column, value in asked.items() if value is not None]
+    return {name: value for name, value in asked.items() if value is not None}
 
 
-def _free(key: Any, reviewer: str, now: str) -> tuple[ColumnElement[bool], ...]:
+def _which(wanted: QueueFilter) -> tuple[bool, bool, bool]:
+    return wanted.kind is not None, wanted.modality is not None, wanted.checkpoint_id is not None
+
+
+def _something_open(kind: bool, modality: bool, checkpoint_id: bool) -> list[ColumnElement[bool]]:
+    return [
+        QueueCountRow.open_items > 0,
+        QueueCountRow.kind != "",
+        *_like_asked(QueueCountRow, kind, modality, checkpoint_id),
+    ]
+
+
+def _like_asked(table: Any, kind: bool, modality: bool, checkpoint_id: bool) -> list[ColumnElement[bool]]:
+    names = {"kind": kind, "modality": modality, "checkpoint_id": checkpoint_id}
+    return [getattr(table, name) == bindparam(name) for name, asked in names.items() if asked]
+
+
+def _free(key: Any) -> tuple[ColumnElement[bool], ...]:
     """Nobody holds it now, and this reviewer has not had it."""
-    held = exists().where(ClaimRow.sample_key == key, ClaimRow.expires_at > now)
-    had = exists().where(PassRow.reviewer == reviewer, PassRow.sample_key == key)
+    held = exists().where(ClaimRow.sample_key == key, ClaimRow.expires_at > bindparam("now"))
+    had = exists().where(PassRow.reviewer == bindparam("reviewer"), PassRow.sample_key == key)
     return ~held, ~had

@@ -12,6 +12,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 
+from core.mining import Answer, vote_entropy
 from core.types import FinishReason, HarmProbability, Label, Thresholds, Verdict
 
 
@@ -30,6 +31,8 @@ class ReasonKind(StrEnum):
     """n sampled generations disagree, or are wrong (mining)."""
     BAND = "band"
     """A probability lies inside the review band."""
+    EVALUATION = "evaluation"
+    """A checkpoint was wrong on it in an evaluation."""
     IMPORTED = "imported"
     """Came by file and is to be labelled."""
     AUDIT = "audit"
@@ -45,6 +48,7 @@ DEFAULT_WEIGHTS = {
     ReasonKind.FIRST_LOOK: 0.8,
     ReasonKind.GENERATIONS: 0.8,
     ReasonKind.BAND: 0.7,
+    ReasonKind.EVALUATION: 0.8,
     ReasonKind.IMPORTED: 0.3,
     ReasonKind.AUDIT: 0.3,
     ReasonKind.REOPENED: 0.5,
@@ -57,6 +61,7 @@ KIND_NAMES = {
     ReasonKind.FIRST_LOOK: "first look against deliberation",
     ReasonKind.GENERATIONS: "generations disagree",
     ReasonKind.BAND: "inside the review band",
+    ReasonKind.EVALUATION: "wrong in an evaluation",
     ReasonKind.IMPORTED: "imported without a label",
     ReasonKind.AUDIT: "random audit",
     ReasonKind.REOPENED: "opened again",
@@ -176,16 +181,15 @@ def reported(note: str, checkpoint_id: str = "") -> Reason:
     return Reason(ReasonKind.REPORTED, 1.0, words, checkpoint_id)
 
 
-Answer = tuple[Label, Label]
-"""Request and response label of one generation."""
+def wrong_in_evaluation(where: str, sides: Sequence[str], readable: bool, checkpoint_id: str = "") -> Reason:
+    """A checkpoint was wrong in an evaluation. What the true label is said to be is left out, so that nobody is led.
 
-
-def vote_entropy(answers: Sequence[Answer | None]) -> float:
-    """Entropy in bits of the answers' distribution; an answer that could not be read (none) is a value of its own."""
-    if not answers:
-        return 0.0
-    shares = [answers.count(each) / len(answers) for each in set(answers)]
-    return max(0.0, -sum(share * math.log2(share) for share in shares))
+    Args:
+        where: the set that it was evaluated on.
+        sides: request, response, or both: those on which it was wrong.
+    """
+    what = f"wrong on the {' and the '.join(sides)}" if readable else "not readable"
+    return Reason(ReasonKind.EVALUATION, 1.0, f"In the evaluation on {where} the answer was {what}.", checkpoint_id)
 
 
 def generations_disagree(answers: Sequence[Answer | None], checkpoint_id: str = "") -> Reason | None:
@@ -194,8 +198,41 @@ def generations_disagree(answers: Sequence[Answer | None], checkpoint_id: str = 
     if entropy <= 0.0:
         return None
     read = [each for each in answers if each is not None]
-    harmful = sum(Label.HARMFUL in each for each in read)
     lost = len(answers) - len(read)
-    words = f"Of {len(answers)} sampled generations {harmful} say harmful and {len(read) - harmful} do not"
+    words = f"Of {len(answers)} sampled generations {_votes(read)}"
     words += f"; {lost} could not be read." if lost else "."
     return Reason(ReasonKind.GENERATIONS, min(1.0, entropy / math.log2(len(answers))), words, checkpoint_id)
+
+
+def _votes(read: Sequence[Answer]) -> str:
+    """How many say harmful, of each side on which they differ; of the request where they differ on none."""
+    sides = [at for at in (0, 1) if len({each[at] for each in read}) > 1] or [0]
+    alone = all(response is Label.ABSENT for _, response in read)
+    said = []
+    for at in sides:
+        harmful = sum(each[at] is Label.HARMFUL for each in read)
+        what = "harmful" if alone else f"that the {('request', 'response')[at]} is harmful"
+        said.append(f"{harmful} say {what} and {len(read) - harmful} do not")
+    return ", ".join(said)
+
+
+def generations_wrong(
+    wrong: int, answers: Sequence[Answer | None], labelled_by: str = "", checkpoint_id: str = ""
+) -> Reason:
+    """Sampled generations disagree with the sample's label. Strength: the share of those that do.
+
+    What the label says is left out, so that the reviewer judges without it.
+
+    Args:
+        labelled_by: the data set that gave the label; empty for a reviewer's.
+    """
+    whose = f"the label of {labelled_by}" if labelled_by else "the label"
+    words = f"{wrong} of {len(answers)} sampled generations disagree with {whose}"
+    if lost := answers.count(None):
+        words += f"; {lost} of them could not be read"
+    return Reason(ReasonKind.GENERATIONS, wrong / len(answers), f"{words}.", checkpoint_id)
+
+
+def generations_unreadable(count: int, checkpoint_id: str = "") -> Reason:
+    """None of the sampled generations could be read."""
+    return Reason(ReasonKind.UNREADABLE, 1.0, f"None of {count} sampled generations could be read.", checkpoint_id)

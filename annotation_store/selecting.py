@@ -10,7 +10,7 @@ from typing import Any
 from sqlalchemy import ColumnElement, Connection, Select, func, select
 
 from annotation_store.columns import canonical_time
-from annotation_store.database import match_expression, matching_keys
+from annotation_store.database import all_matching, match_expression
 from annotation_store.labels import read_labels
 from annotation_store.models import (
     GroupMemberRow,
@@ -181,9 +181,4 @@ def _with_words(connection: Connection, words: str) -> set[int] | None:
     expression = match_expression(words)
     if not expression:
         raise InputError(f"{words[:60]!r} holds no word to look for; letters or digits are expected.")
-    found: set[int] = set()
-    before: int | None = None
-    while page := matching_keys(connection, expression, 10_000, before):
-        found.update(page)
-        before = page[-1]
-    return found
+    return set(all_matching(connection, expression))

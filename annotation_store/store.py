@@ -12,7 +12,6 @@ from __future__ import annotations
 import hashlib
 import json
 import sys
-import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -21,12 +20,21 @@ from types import TracebackType
 from sqlalchemy import URL, Connection, Engine, Row, Select, func, insert, select
 
 from annotation_store.columns import canonical_time, now_text
-from annotation_store.database import BUSY_SECONDS, database_url, explained, open_engine, writing
+from annotation_store.database import (
+    BUSY_SECONDS,
+    database_file,
+    database_url,
+    explained,
+    leasing,
+    open_engine,
+    writing,
+)
 from annotation_store.enqueue import add_reasons
 from annotation_store.migrate import migrate
 from annotation_store.models import MediaRow, ReportRow, SampleRow, VerdictRow
 from annotation_store.reasons import ReasonRules, reasons_for, reported
 from annotation_store.samples import keep_sample, read_samples, sample_key
+from annotation_store.turns import Turns
 from annotation_store.values import Counts, Report
 from annotation_store.words import add_words
 from core.errors import StoreError
@@ -45,8 +53,8 @@ class AnnotationStore:
         self.rules = rules or ReasonRules()
         self._engine = open_engine(url)
         self._writer = writing(self._engine)
-        # SQLite's waiting writers poll and are not served in order; threads of one process wait here instead.
-        self._turn = threading.Lock()
+        self._leaser = leasing(self._engine)
+        self._turns = Turns(database_file(url))
 
     @classmethod
     def open(cls, url_or_path: str | Path, rules: ReasonRules | None = None) -> AnnotationStore:
@@ -71,6 +79,7 @@ class AnnotationStore:
     def close(self) -> None:
         """Give the database's connections back."""
         self._engine.dispose()
+        self._turns.close()
 
     def __enter__(self) -> AnnotationStore:
         return self
@@ -82,10 +91,13 @@ class AnnotationStore:
 
     # -- writing --------------------------------------------------------------------------------------------------
 
-    def record(self, sample: Sample, verdict: Verdict) -> None:
+    def record(self, sample: Sample, verdict: Verdict, rules: ReasonRules | None = None) -> None:
         """Keep a verdict together with the sample it judges, and put the sample into the queue where it is hard.
 
         Recording the same again changes nothing.
+
+        Args:
+            rules: when it is hard, in the place of the store's rules.
 
         Samples and media are known by their content: of one that is stored already, the first description stays.
 
@@ -125,7 +137,7 @@ class AnnotationStore:
                 )
             )
             add_words(connection, key, new=new, reasoning=said.reasoning if said else ())
-            add_reasons(connection, key, reasons_for(verdict, self.rules), now)
+            add_reasons(connection, key, reasons_for(verdict, rules or self.rules), now)
 
     def report(self, verdict_id: str, note: str, reporter: str) -> Report:
         """Keep that a person calls a verdict wrong.
@@ -230,15 +242,16 @@ class AnnotationStore:
     # -- transactions ---------------------------------------------------------------------------------------------
 
     @contextmanager
-    def writing(self, doing: str) -> Iterator[Connection]:
-        """One transaction that writes, for the operations of this package. `doing` begins the message of a failure."""
-        if not self._turn.acquire(timeout=BUSY_SECONDS):
-            raise StoreError(f"{doing} failed: other writes took more than {BUSY_SECONDS:.0f} seconds; try again.")
-        try:
-            with explained(doing), self._writer.begin() as connection:
+    def writing(self, doing: str, *, lease: bool = False) -> Iterator[Connection]:
+        """One transaction that writes, for the operations of this package. `doing` begins the message of a failure.
+
+        `lease`: it writes nothing but claims, and need not wait for the disk (`annotation_store.database.leasing`).
+        """
+        with self._turns.taken(BUSY_SECONDS) as mine:
+            if not mine:
+                raise StoreError(f"{doing} failed: other writes took more than {BUSY_SECONDS:.0f} seconds; try again.")
+            with explained(doing), (self._leaser if lease else self._writer).begin() as connection:
                 yield connection
-        finally:
-            self._turn.release()
 
     @contextmanager
     def reading(self, doing: str) -> Iterator[Connection]:

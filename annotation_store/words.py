@@ -5,10 +5,16 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 
-from sqlalchemy import Connection, insert, select, update
+from sqlalchemy import Connection, bindparam, select, update
 
 from annotation_store.database import index_samples, unindex_sample
 from annotation_store.models import SampleWordsRow
+from annotation_store.samples import inserting
+
+_WORDS = select(SampleWordsRow.reasoning, SampleWordsRow.notes).where(
+    SampleWordsRow.sample_key == bindparam("of_sample")
+)
+_SET_WORDS = update(SampleWordsRow).where(SampleWordsRow.sample_key == bindparam("of_sample"))
 
 
 def add_words(
@@ -22,9 +28,7 @@ def add_words(
         reasoning: steps to add to those that are there; a step that is there already is not added again.
         notes: the same for notes.
     """
-    known = connection.execute(
-        select(SampleWordsRow.reasoning, SampleWordsRow.notes).where(SampleWordsRow.sample_key == key)
-    ).one_or_none()
+    known = connection.execute(_WORDS, {"of_sample": key}).one_or_none()
     before = ("", "") if known is None else (known[0], known[1])
     after = (_joined(before[0], reasoning), _joined(before[1], notes))
     if after == before and not new:
@@ -33,9 +37,9 @@ def add_words(
         unindex_sample(connection, key)
     values = {"reasoning": after[0], "notes": after[1]}
     if known is not None:
-        connection.execute(update(SampleWordsRow).where(SampleWordsRow.sample_key == key).values(**values))
+        connection.execute(_SET_WORDS, values | {"of_sample": key})
     elif any(after):
-        connection.execute(insert(SampleWordsRow).values(sample_key=key, **values))
+        connection.execute(inserting(SampleWordsRow), values | {"sample_key": key})
     index_samples(connection, key, key)
 
 

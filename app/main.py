@@ -42,7 +42,7 @@ def main() -> int:
 
 
 def _run(settings: Settings) -> int:
-    from app import media_route, ui
+    from app import media_route, promotion, ui
     from app.services import Services
     from core.live import LiveGuard
     from core.media import MediaLimits, MediaStore
@@ -72,7 +72,8 @@ def _run(settings: Settings) -> int:
         web, url, shared_url = page.launch(**_launch_options(settings, host), **ui.look())
         media_route.serve(web, services)
         # Only now: torch must not stand between the start and the first page.
-        services.guard.start()
+        promotion.start_guard(services)
+        services.look_after_jobs()
         print(f"Guardroom is at {url} (Ctrl+C ends it).", flush=True)
         if shared_url:
             print(f"It is shared at {shared_url}.", flush=True)

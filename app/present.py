@@ -12,7 +12,7 @@ from collections.abc import Sequence
 from typing import Literal
 
 from app.progress import Progress
-from core.live import GuardStatus, LoadProgress
+from core.live import READY, GuardStatus, LoadProgress
 from core.protocol import split_steps
 from core.types import Decision, FinishReason, Label, Thresholds, Verdict
 
@@ -95,6 +95,8 @@ def headline(progress: Progress, status: GuardStatus) -> tuple[str, str]:
     """The large word of the card and the sentence beneath it."""
     match progress.phase:
         case "empty":
+            if status.state == "paused":
+                return "Paused", status.message
             if status.state == "failed":
                 return "No guard", f"{status.message} Another one can be loaded under Checkpoint."
             later = "" if status.state == "ready" else " The guard is still loading; you can write already."
@@ -286,7 +288,7 @@ def status_line(status: GuardStatus) -> str:
     parts = [info.id if info else "guard", status.state]
     if status.state == "ready":
         parts += [part for part in (status.device, status.dtype) if part]
-    detail = "" if status.state == "ready" else f'<span class="gr-detail">{escape(status.message)}</span>'
+    detail = "" if status.message == READY else f'<span class="gr-detail">{escape(status.message)}</span>'
     words = "".join(f"<span>{escape(part)}</span>" for part in parts)
     return (
         f'<div class="gr-status" data-state="{status.state}" role="status"><i aria-hidden="true"></i>'

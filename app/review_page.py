@@ -6,7 +6,7 @@ from typing import Any
 
 import gradio as gr
 
-from app import data_tab, review_tab, sample_tab
+from app import data_tab, mine_tab, review_tab, sample_tab
 from app.present import message
 from app.services import Services
 from core.errors import GuardroomError
@@ -29,15 +29,23 @@ def build(services: Services, tab: gr.Tab, reviewer: gr.BrowserState) -> None:
         told = gr.HTML("", js_on_load=None, apply_default_css=False, elem_id="gr-r-told")
     inside = gr.Column(elem_id="gr-r-inside", visible=False)
     with inside, gr.Tabs(elem_id="gr-r-tabs") as tabs:
-        with gr.Tab("Queue", id="queue"):
+        with gr.Tab("Queue", id="queue") as waiting:
             queue = review_tab.build(services, reviewer)
         with gr.Tab("Samples", id="samples"):
             opener = sample_tab.build(services, token)
+        with gr.Tab("Mine", id="mine") as mine:
+            to_queue = mine_tab.build(services, token, mine)
         with gr.Tab("Data", id="data") as data:
             data_tab.build(services, token, data)
     opener.click(
         lambda: gr.Tabs(selected="samples"), None, tabs, show_progress="hidden", api_visibility="private", queue=False
     )
+    local: dict[str, Any] = {"show_progress": "hidden", "api_visibility": "private", "queue": False}
+    # What was mined or brought in meanwhile is there when the queue is shown again; an item on the desk stays.
+    to_queue.click(lambda: gr.Tabs(selected="queue"), None, tabs, **local).then(
+        queue.look_again, None, queue.parts.screen, **local
+    )
+    waiting.select(queue.look_again, None, queue.parts.screen, **local)
 
     def enter(offered: str | None, reviewer: str | None, http: gr.Request) -> Changes:
         try:

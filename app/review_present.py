@@ -344,6 +344,8 @@ def empty(left: Left, wanted: QueueFilter) -> str:
     ways = (
         "<li>moderate something under <b>Moderate</b>; what is unsure, cut off or contradicts itself comes here</li>"
         "<li>press <b>This verdict is wrong</b> on a verdict</li>"
+        "<li>let the guard answer stored samples or a file several times under <b>Mine</b>; where it is wrong or "
+        "unsure comes here</li>"
         "<li>bring a file in under <b>Data</b></li>"
     )
     return (

@@ -58,6 +58,7 @@ class ReviewTab:
 
     enter: Callable[[str | None, gr.Request], Changes]
     preload: Callable[[gr.Request], Any]
+    look_again: Callable[[gr.Request], Changes]
     parts: Parts
 
 
@@ -67,7 +68,7 @@ def build(services: Services, reviewer: gr.BrowserState) -> ReviewTab:
     parts = lay_out(policy, reviewer)
     review = _Review(parts, services, policy)
     review.wire()
-    return ReviewTab(review.enter, review.preload, parts)
+    return ReviewTab(review.enter, review.preload, review.beat, parts)
 
 
 class _Review:

@@ -2,12 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
 from annotation_store.reasons import KIND_NAMES
 from annotation_store.review_values import EventKind, FoundPage, LabelRecord, Trail
 from app.present import escape, probability, side_rows
 from app.review_form import steps_of
 from app.review_present import excerpt, label_words, letters
 from core.types import Label, Verdict
+
+if TYPE_CHECKING:
+    from app.lineage import JobUse
 
 DONE = {
     EventKind.DECIDE: "decided", EventKind.SKIP: "skipped", EventKind.SECOND_OPINION: "asked for a second opinion",
@@ -30,8 +36,12 @@ def found(page: FoundPage) -> str:
     return f'<ul class="gr-s-found">{"".join(rows)}</ul>'
 
 
-def page(trail: Trail) -> str:
-    """Everything that the store knows of the sample, in the order of time within each part."""
+def page(trail: Trail, jobs: Sequence[JobUse] = ()) -> str:
+    """Everything that the store knows of the sample, in the order of time within each part.
+
+    Args:
+        jobs: those that used a snapshot which holds it.
+    """
     sample = trail.sample
     response = "" if sample.response is None else _text("Response", sample.response)
     state = {"open": "in the queue", "decided": "decided"}.get(trail.state or "", "never in the queue")
@@ -55,8 +65,17 @@ def page(trail: Trail) -> str:
             ],
         )
         + _part("Snapshots", [f"{s.name} · {s.digest} · {s.split} · {_when(s.created_at)}" for s in trail.snapshots])
+        + _raw("Jobs that used it", [_job(each) for each in jobs])
         + _part("Imports", [f"{i.source} · {i.file_name}, row {i.row} · {_when(i.started_at)}" for i in trail.imports])
         + "</article>"
+    )
+
+
+def _job(job: JobUse) -> str:
+    made = "".join(f" → checkpoint <b>{escape(each)}</b>" for each in job.checkpoints)
+    return (
+        f'<span data-run="{escape(job.run)}">{escape(job.name)}</span> · {job.kind}, {escape(job.state)} · the sample '
+        f"is in its {escape(job.split)} split · <code>{escape(job.run)}</code>{made}"
     )
 
 

@@ -7,6 +7,7 @@ from typing import Any
 import gradio as gr
 
 from app import sample_present as present
+from app.lineage import jobs_of
 from app.present import message
 from app.services import Services
 from core.errors import GuardroomError
@@ -59,7 +60,8 @@ def build(services: Services, token: gr.Textbox) -> gr.Button:
             if (stone := tombstone(services.store(), sample_id)) is not None:
                 said = f"This sample was deleted on {stone.deleted_at[:10]} by {stone.deleted_by}: {stone.reason}"
                 return {shown: message(said), removal: gr.Column(visible=False), named: sample_id}
-            html = present.page(trail(services.store(), sample_id))
+            known = trail(services.store(), sample_id)
+            html = present.page(known, jobs_of(services, known.snapshots))
         except GuardroomError as error:
             return {shown: message(str(error), "bad"), removal: gr.Column(visible=False), named: sample_id}
         return {shown: html, removal: gr.Column(visible=True), sure: gr.Group(visible=False), named: sample_id}
@@ -67,11 +69,13 @@ def build(services: Services, token: gr.Textbox) -> gr.Button:
     def delete(sample_id: str, reason: str, offered: str, http: gr.Request) -> Changes:
         from annotation_store.deletion import delete_sample
         from annotation_store.snapshots.removal import remove_deleted
+        from train_jobs.evaluation_rows import forget_sample
 
         try:
             services.gate.check(offered, http.headers)
             stone = delete_sample(services.store(), sample_id.strip(), "owner", reason, services.media)
             remove_deleted(services.store(), services.snapshots)
+            forget_sample(services.runs, sample_id.strip())
         except GuardroomError as error:
             return {shown: message(str(error), "bad")}
         said = f"Deleted, with {len(stone.media)} media files; it was taken out of {len(stone.snapshots)} snapshots."

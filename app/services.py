@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import os
 import threading
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -14,7 +15,7 @@ from app.media_route import MediaAddresses
 from app.review_desk import Desks
 from app.stops import Stops
 from app.tasks import Tasks
-from core.errors import EmptyRequest, GuardroomError, InputError
+from core.errors import EmptyRequest, GuardroomError, InputError, JobError
 from core.live import LiveGuard
 from core.media import MediaStore
 from core.settings import Settings
@@ -26,6 +27,8 @@ if TYPE_CHECKING:
     from annotation_store.selecting import Selection
     from annotation_store.snapshots.values import FreezeProgress, SnapshotInfo
     from annotation_store.store import AnnotationStore
+    from app.beside import BesideJobs
+    from train_jobs.launcher import Launcher
 
 log = logging.getLogger(__name__)
 
@@ -46,6 +49,8 @@ class Services:
     addresses: MediaAddresses = field(default_factory=MediaAddresses)
     _store: AnnotationStore | None = None
     _chores: Chores | None = None
+    _launcher: Launcher | None = None
+    _beside: BesideJobs | None = None
     _lock: threading.Lock = field(default_factory=threading.Lock)
 
     def store(self) -> AnnotationStore:
@@ -61,6 +66,58 @@ class Services:
                 self._store = AnnotationStore.open(self.settings.database_url or self.settings.data / "guardroom.db")
                 self._chores = Chores(self._store, self.media, self.snapshots)
             return self._store
+
+    def launcher(self) -> Launcher:
+        """The jobs of the data root, looked after from the first time that somebody asks.
+
+        Raises:
+            JobError: the folder of runs cannot be written.
+        """
+        with self._lock:
+            if self._launcher is None:
+                from app.beside import BesideJobs
+                from train_jobs.launcher import Launcher
+
+                launcher = Launcher(self.runs, secrets=self._secrets)
+                try:
+                    launcher.start()
+                except OSError as error:
+                    raise JobError(f"The folder of runs {self.runs} cannot be written ({error.strerror}).") from None
+                self._launcher = launcher
+                self._beside = BesideJobs(self.guard, self.settings.live_while_training, launcher.at_work)
+                self._beside.start()
+            return self._launcher
+
+    def _secrets(self) -> dict[str, str]:
+        """What jobs may need and no disk may hold."""
+        key, owner = self.settings.engine_key, self.settings.owner_token
+        found = {
+            "engine_key": key.get_secret_value() if key else "",
+            "owner_token": owner.get_secret_value() if owner else "",
+            "hf_token": os.environ.get("HF_TOKEN", ""),
+        }
+        return {name: value for name, value in found.items() if value}
+
+    @property
+    def runs(self) -> Path:
+        """The folder of runs."""
+        return self.settings.data / "runs"
+
+    @property
+    def beside_words(self) -> str:
+        """What the live guard does while a job computes on its device; empty when there is nothing to say."""
+        return self._beside.words if self._beside else ""
+
+    def look_after_jobs(self) -> None:
+        """After a start of the app: find out in the background what became of the jobs meanwhile."""
+
+        def look() -> None:
+            try:
+                self.launcher()
+            except GuardroomError as error:
+                log.warning("The jobs could not be looked after: %s", error)
+
+        threading.Thread(target=look, name="jobs-start", daemon=True).start()
 
     @property
     def snapshots(self) -> Path:
@@ -144,6 +201,10 @@ class Services:
     def close(self) -> None:
         """Stop the guard and close what is open."""
         self.tasks.close()
+        if self._launcher is not None:
+            self._launcher.close()  # its jobs go on
+        if self._beside is not None:
+            self._beside.close()
         self.guard.close()
         if self._chores is not None:
             self._chores.close()

@@ -7,7 +7,17 @@ from urllib.parse import quote
 
 import gradio as gr
 
-from app import api, header, moderate_tab, review_api, review_page
+from app import (
+    api,
+    evaluate_api,
+    evaluate_page,
+    header,
+    moderate_tab,
+    review_api,
+    review_page,
+    train_api,
+    train_page,
+)
 from app.services import Services
 from core.settings import ASSETS
 
@@ -33,9 +43,15 @@ def build(services: Services) -> gr.Blocks:
                 tab = moderate_tab.build(services)
             with gr.Tab("Review", id="review") as review:
                 review_page.build(services, review, reviewer)
+            with gr.Tab("Train", id="train") as train:
+                train_page.build(services, train)
+            with gr.Tab("Evaluate", id="evaluate") as evaluate:
+                evaluate_page.build(services, evaluate)
         header.keep_current(services, status, seen, tab)
         api.register(services)
         review_api.register(services)
+        train_api.register(services)
+        evaluate_api.register(services)
 
         def left(http: gr.Request) -> None:
             page_id = http.session_hash or ""
@@ -129,10 +145,11 @@ def theme() -> gr.themes.Base:
 
 def look() -> dict[str, Any]:
     """What `launch` needs for the page's look."""
-    script = "\n".join((ASSETS / name).read_text(encoding="utf-8") for name in ("guardroom.js", "review.js"))
+    scripts = ("guardroom.js", "review.js", "evaluate.js")
+    script = "\n".join((ASSETS / name).read_text(encoding="utf-8") for name in scripts)
     icon = f'<link rel="icon" type="image/svg+xml" href="data:image/svg+xml,{quote(ICON)}">'
     return {
         "theme": theme(),
-        "css_paths": [ASSETS / "style.css", ASSETS / "review.css"],
+        "css_paths": [ASSETS / name for name in ("style.css", "review.css", "train.css", "evaluate.css")],
         "head": f"{icon}<script>{script}</script>",
     }

@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from core.checkpoint_safety import check_configuration, check_files, check_size
 from core.errors import CheckpointError, ProtocolError
 from core.protocol import Protocol, load_protocol
 from core.settings import ASSETS, BUILTIN
@@ -24,6 +25,8 @@ BUILTIN_FOLDER = ASSETS / "builtin_guard"
 PROTOCOLS = ASSETS / "protocols"
 GUARD_FILE = "guard.json"
 GUARD_FORMAT = 1
+ORIGIN_FILE = "guardroom.json"
+"""The origin card of a checkpoint of the registry (`core.registry`)."""
 
 ARCHITECTURES: Mapping[str, tuple[Modality, ...]] = {
     "qwen3_vl": (Modality.TEXT, Modality.IMAGE, Modality.VIDEO),
@@ -71,10 +74,12 @@ def open_checkpoint(folder: Path, source: str, protocol_name: str | None = None)
     """
     config = check_architecture(folder)
     _check_shards(folder)
+    check_size(folder, config)
     if not (folder / "tokenizer.json").is_file():
         raise CheckpointError(f"{folder} is incomplete: it has no tokenizer.json.")
     model_type = str(config["model_type"])
     said = _read_json(folder / GUARD_FILE) if (folder / GUARD_FILE).exists() else {}
+    origin = _read_json(folder / ORIGIN_FILE) if (folder / ORIGIN_FILE).exists() else {}
     if said and said.get("format") != GUARD_FORMAT:
         raise CheckpointError(
             f"{folder / GUARD_FILE} has format {said.get('format')!r}; this version reads {GUARD_FORMAT}."
@@ -98,7 +103,8 @@ def open_checkpoint(folder: Path, source: str, protocol_name: str | None = None)
             path=folder,
             model_type=model_type,
             info=CheckpointInfo(
-                id=str(said.get("id") or fingerprint(folder)),
+                # A guard file may have been copied from the base: the card is the checkpoint's own.
+                id=str(origin.get("id") or said.get("id") or fingerprint(folder)),
                 source=source,
                 protocol_version=protocol.version,
                 preprocessing=preprocessing,
@@ -130,7 +136,9 @@ def check_architecture(folder: Path) -> Mapping[str, Any]:
             pickled weights.
     """
     config = _read_config(folder)
+    check_files(folder)
     _refuse_unsafe(folder, config)
+    check_configuration(folder, config)
     model_type = str(config.get("model_type"))
     if model_type not in ARCHITECTURES:
         raise CheckpointError(

@@ -7,6 +7,7 @@ GuardroomError
 │   └── MediaError           a file that is not an accepted image or video
 │       └── MediaDamaged     an accepted kind of file that cannot be decoded, or not within the limits
 ├── CheckpointError          a checkpoint folder or id that cannot be loaded
+├── PromotionRefused         a checkpoint that may not go live, be taken back, or be deleted
 ├── ProtocolError            a protocol file that cannot be used
 ├── PolicyError              a policy file that cannot be used
 ├── UnparseableOutput        the model's text holds no readable answer
@@ -14,6 +15,7 @@ GuardroomError
 ├── Cancelled                a person pressed stop
 ├── NotAllowed               the action belongs to the owner
 ├── SnapshotError            a snapshot folder that cannot be read, or was changed
+├── JobError                 a job that cannot be launched, resumed or deleted, or a run folder that cannot be read
 └── StoreError               the annotation store refused or failed
     ├── StaleClaim           a queue item is no longer in the hands of the reviewer who hands it in
     └── LabelRefused         a label that cannot be right as it stands
@@ -48,6 +50,10 @@ class CheckpointError(GuardroomError):
     """A checkpoint folder or hub id that cannot be loaded."""
 
 
+class PromotionRefused(GuardroomError):
+    """A checkpoint that may not go live as things stand, that cannot be taken back, or that may not be deleted."""
+
+
 class ProtocolError(GuardroomError):
     """A protocol file that cannot be used."""
 
@@ -74,6 +80,10 @@ class NotAllowed(GuardroomError):
 
 class SnapshotError(GuardroomError):
     """A snapshot folder that cannot be read, or whose content is not what its manifest says."""
+
+
+class JobError(GuardroomError):
+    """A job that cannot be launched, cancelled, resumed or deleted, or a run folder that cannot be read."""
 
 
 class StoreError(GuardroomError):

@@ -36,6 +36,7 @@ from core.windows import Window
 
 Decoder = Callable[[MediaRef], DecodedMedia]
 Emit = Callable[[Event], None]
+Together = Callable[[Sequence[Sample], Sequence[Plan | InputError], Thresholds | None], list[Verdict]]
 
 HELD_BYTES = 512 * 1024**2
 """Decoded pixels that a chunk of many samples holds at once, give or take its last one."""
@@ -119,12 +120,7 @@ class Guard:
         Raises:
             InputError, EngineError: as `moderate`.
         """
-        plan = self._planner.plan(sample)
-        windows = looked_at(plan)
-        alone = plan.choices if len(plan.choices) == 1 else ()
-        looks = self._look_at((*windows, *alone))
-        case = Case(sample, plan, tuple(looks[: len(windows)]))
-        return self._verdict(case, case.first(looks[-1]), None, thresholds)
+        return self._first_looks([sample], [self._planner.plan(sample)], thresholds)[0]
 
     def continue_from(
         self,
@@ -138,6 +134,15 @@ class Guard:
         """Let the model go on from steps that a person has corrected; the verdict holds those and the new ones."""
         return self.moderate(sample, thresholds=thresholds, stop=stop, emit=emit, steps=steps)
 
+    def prompt_of(self, sample: Sample, stop: threading.Event | None = None) -> Prompt:
+        """What `moderate` reasons about: the whole sample, or the part that looks worst where that is too long.
+
+        Raises:
+            InputError, EngineError: as `moderate`.
+        """
+        plan = self._planner.plan(sample)
+        return Case(sample, plan, tuple(self._look_at(rivals(plan), stop))).deliberated.prompt
+
     # -- many at once -------------------------------------------------------------------------------------------
 
     def moderate_many(
@@ -148,6 +153,7 @@ class Guard:
         on_done: Callable[[int], None] = lambda done: None,
         stop: Gate | None = None,
         chunk: int = 64,
+        deliberate: bool = True,
     ) -> list[Verdict]:
         """Judge many samples of mixed modalities in batches; the same labels as one by one.
 
@@ -159,7 +165,9 @@ class Guard:
             stop: asked between chunks (and between the samples of one that failed); once set, the verdicts so far are
                 returned.
             chunk: samples judged together; fewer where their media are large.
+            deliberate: reason about them; else the first look alone, as `first_look`.
         """
+        together = self._moderate_together if deliberate else self._first_looks
         verdicts: list[Verdict] = []
         waiting = list(reversed(samples))
         while waiting and not (stop is not None and stop.is_set()):
@@ -175,14 +183,15 @@ class Guard:
                 except InputError as error:
                     plans.append(error)
             try:
-                verdicts += self._moderate_together(taken, plans, thresholds)
+                verdicts += together(taken, plans, thresholds)
             except EngineError:
-                verdicts += self._moderate_apart(taken, plans, thresholds, stop)
+                verdicts += self._moderate_apart(together, taken, plans, thresholds, stop)
             on_done(len(verdicts))
         return verdicts
 
     def _moderate_apart(
         self,
+        together: Together,
         samples: Sequence[Sample],
         plans: Sequence[Plan | InputError],
         thresholds: Thresholds | None,
@@ -194,7 +203,7 @@ class Guard:
             if stop is not None and stop.is_set():
                 break
             try:
-                verdicts += self._moderate_together([sample], [plan], thresholds)
+                verdicts += together([sample], [plan], thresholds)
             except EngineError as error:
                 verdicts.append(self._unjudged(sample, str(error), thresholds))
         return verdicts
@@ -216,6 +225,22 @@ class Guard:
             next(judged) if isinstance(plan, Plan) else self._unjudged(sample, str(plan), thresholds)
             for sample, plan in zip(samples, plans, strict=True)
         ]
+
+    def _first_looks(
+        self, samples: Sequence[Sample], plans: Sequence[Plan | InputError], thresholds: Thresholds | None
+    ) -> list[Verdict]:
+        """One batch of first looks at all parts, and nothing else."""
+        alone = [plan.choices if isinstance(plan, Plan) and len(plan.choices) == 1 else () for plan in plans]
+        parts = [looked_at(plan) if isinstance(plan, Plan) else () for plan in plans]
+        looks = iter(self._look_at([each for some in zip(parts, alone, strict=True) for each in (*some[0], *some[1])]))
+        verdicts = []
+        for sample, plan, some, whole in zip(samples, plans, parts, alone, strict=True):
+            if not isinstance(plan, Plan):
+                verdicts.append(self._unjudged(sample, str(plan), thresholds))
+                continue
+            case = Case(sample, plan, tuple(islice(looks, len(some))))
+            verdicts.append(self._verdict(case, case.first(next(looks) if whole else None), None, thresholds))
+        return verdicts
 
     # -- results ------------------------------------------------------------------------------------------------
 

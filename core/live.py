@@ -11,7 +11,7 @@ import queue
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, Literal, TypeVar
 
 from core.errors import Cancelled, CheckpointError, EngineError, GuardroomError
@@ -28,6 +28,10 @@ POLL_S = 0.2
 """How often a waiting person's place is looked up."""
 
 
+READY = "Ready"
+"""The status of a guard that there is nothing to say about."""
+
+
 @dataclass(frozen=True, slots=True)
 class LoadProgress:
     """How far loading is: the share in [0, 1] and a sentence."""
@@ -40,7 +44,7 @@ class LoadProgress:
 class GuardStatus:
     """What the header shows."""
 
-    state: Literal["loading", "ready", "failed"]
+    state: Literal["loading", "ready", "failed", "paused"]
     message: str
     info: CheckpointInfo | None = None
     engine: str = ""
@@ -71,6 +75,7 @@ class LiveGuard:
         self._closed = False
         self._loading = threading.Lock()
         self._owner: threading.Thread | None = None
+        self._threads = settings.threads
 
     # -- loading ------------------------------------------------------------------------------------------------
 
@@ -79,28 +84,50 @@ class LiveGuard:
         """The present state, for the header."""
         return self._status
 
-    def start(self, source: str | None = None) -> None:
-        """Begin loading behind the page and return at once; the status tells how it goes."""
+    def start(self, source: str | None = None, instead: str | None = None, note: str = "") -> None:
+        """Begin loading behind the page and return at once; the status tells how it goes.
+
+        Args:
+            instead: what to load where the source cannot be loaded; the status then says so, also once it is ready.
+            note: what the status says once it is ready, where a person should know something.
+        """
         named = source or self._settings.engine_url or self._settings.checkpoint
 
         def work() -> None:
             # The failure is in the status, and whoever is waiting is told.
             with contextlib.suppress(GuardroomError):
-                for _ in self.load(named):
-                    pass
+                try:
+                    for _ in self._load(named, last=instead is None):
+                        pass
+                    self._note(note or READY)
+                except GuardroomError as error:
+                    if instead is None:
+                        raise
+                    for _ in self._load(instead, last=True):
+                        pass
+                    self._note(f"{error} {instead} is live instead.")
 
         threading.Thread(target=work, name="guard-start", daemon=True).start()
 
-    def load(self, source: str) -> Iterator[LoadProgress]:
+    def load(self, source: str, *, device: str | None = None) -> Iterator[LoadProgress]:
         """Load another checkpoint, telling how far it is; the present one stays live until the new one is ready.
+
+        Args:
+            source: what to load.
+            device: where to load it to, instead of where the settings say.
 
         Raises:
             CheckpointError, EngineError: it cannot be loaded; the present one is still live.
         """
+        yield from self._load(source, last=True, device=device)
+
+    def _load(self, source: str, *, last: bool, device: str | None = None) -> Iterator[LoadProgress]:
+        """`load`. Unless it is the last attempt, a failure is not told to those who wait: another one follows."""
         if not self._loading.acquire(blocking=False):
             raise CheckpointError("Another checkpoint is being loaded; wait until it is ready.")
         told: queue.SimpleQueue[LoadProgress | None] = queue.SimpleQueue()
         outcome: Future[None] = Future()
+        settings = self._settings if device is None else self._settings.model_copy(update={"device": device})
 
         def tell(fraction: float, message: str) -> None:
             if self._guard is None:
@@ -110,12 +137,13 @@ class LiveGuard:
         # The loader outlives this generator: a closed browser tab must not leave the lock behind, nor half a guard.
         def work() -> None:
             try:
-                self._adopt(load_guard(source, self._settings, self._media, tell))
+                self._adopt(load_guard(source, settings, self._media, tell))
                 outcome.set_result(None)
             except BaseException as error:
                 known = error if isinstance(error, GuardroomError) else EngineError(f"{source} failed: {error!r}.")
                 known.__cause__ = None if known is error else error
-                self._report_failure(str(known))
+                if last:
+                    self._report_failure(str(known))
                 outcome.set_exception(known)
             finally:
                 self._loading.release()
@@ -125,6 +153,12 @@ class LiveGuard:
         while (progress := told.get()) is not None:
             yield progress
         outcome.result()
+
+    def _note(self, message: str) -> None:
+        """What a person should know of a guard that is ready; the next swap forgets it."""
+        with self._lock:
+            if self._status.state == "ready":
+                self._status = replace(self._status, message=message)
 
     def _report_failure(self, message: str) -> None:
         """Tell those who wait, unless there is a guard that lives on."""
@@ -151,7 +185,7 @@ class LiveGuard:
                 raise Cancelled("Guardroom is shutting down.")
             old, self._guard = self._guard, guard
             engine = guard.engine
-            self._status = GuardStatus("ready", "Ready", engine.info, engine.name, engine.device, engine.dtype)
+            self._status = GuardStatus("ready", READY, engine.info, engine.name, engine.device, engine.dtype)
             self._lock.notify_all()
         if old is not None:
             old.engine.close()
@@ -203,6 +237,34 @@ class LiveGuard:
         self._submit(job)
         result: T = job.outcome.result()
         return result
+
+    def use_threads(self, threads: int | None) -> None:
+        """Compute with so many CPU threads from the next piece of work on; none takes the number of the settings."""
+        with self._lock:
+            self._threads = threads if threads is not None else self._settings.threads
+
+    def pause(self, words: str) -> None:
+        """Give the model's memory back once the work in hand is done; `load` ends the pause.
+
+        Args:
+            words: what those are told who ask for a verdict meanwhile.
+
+        Raises:
+            Cancelled: Guardroom is shutting down.
+        """
+
+        def work() -> None:
+            with self._lock:
+                old, self._guard = self._guard, None
+                self._status = GuardStatus("paused", words)
+            if old is not None:
+                old.engine.close()
+
+        with self._lock:
+            if self._guard is None:
+                return
+            self._submit(job := _Job(lambda _: work()), first=True)
+        job.outcome.result()
 
     def close(self) -> None:
         """Stop what runs, refuse what waits, free the model."""
@@ -260,10 +322,8 @@ class LiveGuard:
             yield event
 
     def _own(self) -> None:
-        if self._settings.threads is not None:
-            import torch
-
-            torch.set_num_threads(self._settings.threads)
+        own: int | None = None
+        using: int | None = None
         while True:
             with self._lock:
                 while not self._closed and not (self._waiting and self._status.state != "loading"):
@@ -275,7 +335,14 @@ class LiveGuard:
                     self._waiting.clear()
                     return
                 job = self._running = self._waiting.pop(0)
-                guard = self._guard
+                guard, threads = self._guard, self._threads
+            if threads != using:
+                import torch
+
+                # Threads that are at work already keep their own number.
+                own = torch.get_num_threads() if own is None else own
+                torch.set_num_threads(own if threads is None else threads)
+                using = threads
             try:
                 if not job.outcome.set_running_or_notify_cancel():
                     continue

@@ -27,11 +27,7 @@ def load_guard(source: str, settings: Settings, media: MediaStore, tell: Tell) -
     """
     if settings.engine_url is not None and source == settings.engine_url:
         return _server_guard(settings, media, tell)
-    tell(0.02, f"Checking {source}")
-    folder = local_folder(source)
-    if folder is None:
-        folder = _download(source, tell)
-    checkpoint = open_checkpoint(folder, source, settings.protocol)
+    checkpoint = fetch_checkpoint(source, settings.protocol, tell)
     tell(0.6, "Reading the weights")
     from core.engines.transformers_engine import TransformersEngine
 
@@ -42,6 +38,20 @@ def load_guard(source: str, settings: Settings, media: MediaStore, tell: Tell) -
     guard = _guard(engine, checkpoint, settings, media, spec)
     tell(1.0, "Ready")
     return guard
+
+
+def fetch_checkpoint(source: str, protocol: str | None, tell: Tell) -> CheckpointFolder:
+    """Check a checkpoint's folder, fetched from the Hub where it is not here; no weights are read yet.
+
+    Args:
+        protocol: name or file of the protocol, for checkpoints that bring none.
+
+    Raises:
+        CheckpointError: it cannot be loaded.
+    """
+    tell(0.02, f"Checking {source}")
+    folder = local_folder(source)
+    return open_checkpoint(_download(source, tell) if folder is None else folder, source, protocol)
 
 
 def warm_up(engine: Engine) -> None:

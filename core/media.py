@@ -211,43 +211,62 @@ class MediaStore:
             MediaError: it is not stored.
             MediaDamaged: it cannot be decoded, not within the limits, or has changed on disk.
         """
-        path = self.verified_path(ref.digest)
-        try:
-            if ref.modality is Modality.IMAGE:
-                return self._still(path, preprocessing, spec)
-            facts = self.reader.probe(path)
-            most = max_windows * preprocessing.max_frames
-            times = sample_times(facts.times, facts.duration_s, preprocessing.fps, most)
-            size = resized_size(
-                facts.height,
-                facts.width,
-                factor=spec.factor,
-                min_pixels=preprocessing.frame_min_pixels,
-                max_pixels=preprocessing.frame_max_pixels,
-            )
-            return self.reader.read(path, times, size)
-        except MediaError as error:
-            if str(error)[:1].isupper():  # a sentence already
-                raise
-            raise type(error)(f"The {ref.modality.value} {ref.digest[:12]}… {error}") from error.__cause__
-
-    def _still(self, path: Path, preprocessing: Preprocessing, spec: VisionSpec) -> DecodedMedia:
-        with path.open("rb") as file:
-            kind = identify(file.read(HEAD_BYTES))
-        frames = images.read_still(path, kind, self.limits.max_image_pixels)
-        limits = {
-            "factor": spec.factor,
-            "min_pixels": preprocessing.image_min_pixels,
-            "max_pixels": preprocessing.image_max_pixels,
-        }
-        size = resized_size(*frames.shape[1:3], **limits)
-        # The encoder applies the rule once more. For very thin pictures that would change the size a second time, so
-        # the first time is left to it.
-        return DecodedMedia(resize_frames(frames, size) if resized_size(*size, **limits) == size else frames)
+        return decode_file(
+            self.verified_path(ref.digest), ref, preprocessing, spec, self.limits, self.reader, max_windows
+        )
 
     def close(self) -> None:
         """End the video reader's worker."""
         self.reader.close()
+
+
+def decode_file(
+    path: Path,
+    ref: MediaRef,
+    preprocessing: Preprocessing,
+    spec: VisionSpec,
+    limits: MediaLimits,
+    reader: VideoReader,
+    max_windows: int = MAX_WINDOWS,
+) -> DecodedMedia:
+    """Pixels of a file whose bytes are known to be those of `ref`; see `MediaStore.decode`.
+
+    Raises:
+        MediaDamaged: it cannot be decoded, or not within the limits.
+    """
+    try:
+        if ref.modality is Modality.IMAGE:
+            return _still(path, preprocessing, spec, limits)
+        facts = reader.probe(path)
+        most = max_windows * preprocessing.max_frames
+        times = sample_times(facts.times, facts.duration_s, preprocessing.fps, most)
+        size = resized_size(
+            facts.height,
+            facts.width,
+            factor=spec.factor,
+            min_pixels=preprocessing.frame_min_pixels,
+            max_pixels=preprocessing.frame_max_pixels,
+        )
+        return reader.read(path, times, size)
+    except MediaError as error:
+        if str(error)[:1].isupper():  # a sentence already
+            raise
+        raise type(error)(f"The {ref.modality.value} {ref.digest[:12]}… {error}") from error.__cause__
+
+
+def _still(path: Path, preprocessing: Preprocessing, spec: VisionSpec, limits: MediaLimits) -> DecodedMedia:
+    with path.open("rb") as file:
+        kind = identify(file.read(HEAD_BYTES))
+    frames = images.read_still(path, kind, limits.max_image_pixels)
+    pixels = {
+        "factor": spec.factor,
+        "min_pixels": preprocessing.image_min_pixels,
+        "max_pixels": preprocessing.image_max_pixels,
+    }
+    size = resized_size(*frames.shape[1:3], **pixels)
+    # The encoder applies the rule once more. For very thin pictures that would change the size a second time, so
+    # the first time is left to it.
+    return DecodedMedia(resize_frames(frames, size) if resized_size(*size, **pixels) == size else frames)
 
 
 def _opened_regular(path: Path) -> BinaryIO:

@@ -9,6 +9,7 @@ import platformdirs
 from pydantic import Field, SecretStr, ValidationError, field_validator, model_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
+from core.beside_training import LiveWhileTraining
 from core.errors import InputError
 from core.types import Thresholds
 
@@ -47,6 +48,10 @@ class Settings(BaseSettings):
     )
     threads: int | None = Field(
         None, ge=1, le=256, description="CPU threads for the live guard; torch's choice unless set."
+    )
+    live_while_training: LiveWhileTraining = Field(
+        "stay",
+        description="What the live guard does while a job holds its device: `stay`, move to the `cpu`, or `pause`.",
     )
     host: str = Field(
         "127.0.0.1",

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import hashlib
-import json
 import math
 import unicodedata
 from dataclasses import asdict, dataclass, field
 from enum import StrEnum
+from json.encoder import encode_basestring as _json_text
 from typing import Any
 
 
@@ -62,6 +62,10 @@ class MediaRef:
     """As the container states it; none for a still image."""
 
 
+def _nfc(text: str) -> str:
+    return text if text.isascii() else unicodedata.normalize("NFC", text)
+
+
 @dataclass(frozen=True, slots=True)
 class Sample:
     """What is moderated: a request, perhaps an AI's response, perhaps media."""
@@ -76,23 +80,19 @@ class Sample:
 
         The form is a contract: the tag `sample-v1` changes whenever the form does.
         """
-        nfc = unicodedata.normalize
-        canonical = json.dumps(
-            {
-                "form": "sample-v1",
-                "request": nfc("NFC", self.request),
-                "response": None if self.response is None else nfc("NFC", self.response),
-                "media": [ref.digest for ref in self.media],
-            },
-            ensure_ascii=False,
-            sort_keys=True,
-            separators=(",", ":"),
+        # Compact JSON with sorted keys, not escaped to ASCII; put together here because imports ask for many ids.
+        media = ",".join(_json_text(ref.digest) for ref in self.media) if self.media else ""
+        response = "null" if self.response is None else _json_text(_nfc(self.response))
+        canonical = (
+            f'{{"form":"sample-v1","media":[{media}],"request":{_json_text(_nfc(self.request))},"response":{response}}}'
         )
         return "s1-" + hashlib.sha256(canonical.encode("utf-8", "surrogatepass")).hexdigest()
 
     @property
     def modality(self) -> Modality:
         """Video outranks image, image outranks text."""
+        if not self.media:
+            return Modality.TEXT
         kinds = {ref.modality for ref in self.media}
         for kind in (Modality.VIDEO, Modality.IMAGE):
             if kind in kinds:

@@ -111,10 +111,10 @@ class ScriptedEngine:
         return look, Completion(text, reasoning, answer, (), len(pieces), finish, 0.01, 0.02, p)
 
     def complete_many(
-        self, prompts: Sequence[Prompt], decoding: Decoding
+        self, prompts: Sequence[Prompt], decoding: Decoding, stop: threading.Event | None = None
     ) -> list[tuple[HarmProbability | None, Completion]]:
         self.batches += 1
-        return [self.complete(prompt, decoding, threading.Event(), lambda event: None) for prompt in prompts]
+        return [self.complete(prompt, decoding, stop or threading.Event(), lambda event: None) for prompt in prompts]
 
     def close(self) -> None:
         """Nothing is held."""

@@ -67,13 +67,38 @@ def test_the_endpoints_and_their_arguments_are_those_of_the_readme(client: Clien
         "/skip": [("token", ""), ("why", ""), ("owner_token", None)],
         "/undo": [("reviewer", ""), ("event_id", None), ("owner_token", None)],
         "/snapshot": [("name", ""), ("selection", None), ("owner_token", None)],
+        "/launch": [("job", {}), ("owner_token", None)],
+        "/job": [("run_id", ""), ("log_lines", None), ("owner_token", None)],
+        "/cancel": [("run_id", ""), ("owner_token", None)],
+        "/evaluate": [
+            ("checkpoint", ""),
+            ("snapshot", None),
+            ("files", None),
+            ("first_look_only", False),
+            ("limit", None),
+            ("split", "held-out"),
+            ("name", ""),
+            ("wait", False),
+            ("owner_token", None),
+        ],
+        "/promote": [
+            ("checkpoint", ""),
+            ("report", ""),
+            ("author", ""),
+            ("reason", ""),
+            ("against", None),
+            ("only_ask", False),
+            ("owner_token", None),
+        ],
+        "/rollback": [("author", ""), ("reason", ""), ("owner_token", None)],
     }
 
 
 def test_the_same_endpoints_are_mcp_tools(app: Running) -> None:
     tools = httpx.get(f"{app.url}gradio_api/mcp/schema").json()
     assert {tool["name"] for tool in tools} == {
-        *("moderate", "first_look", "load_checkpoint", "report", "claim", "submit", "skip", "undo", "snapshot")
+        *("moderate", "first_look", "load_checkpoint", "report", "claim", "submit", "skip", "undo", "snapshot"),
+        *("launch", "job", "cancel", "evaluate", "promote", "rollback"),
     }
 
 

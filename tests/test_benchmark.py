@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from itertools import count
 
+from tests.benchmark import label_studio
+from tests.benchmark.clocks import HEAD, Took, percentile, row, speed, spread
 from tests.benchmark.pairs import Ratio, alternate
 
 
@@ -35,3 +37,23 @@ def test_pairs_alternate_and_swap_their_order_and_the_warm_up_does_not_count() -
     assert calls == ["a", "b", "a", "b", "b", "a", "a", "b"]
     assert len(ratio.ratios) == 3
     assert ratio.ours == (2.0, 5.0, 6.0)
+
+
+def test_a_percentile_is_a_value_that_so_many_do_not_exceed() -> None:
+    values = [float(value) for value in range(100, 0, -1)]
+    assert percentile(values, 0.5) == 51.0
+    assert percentile(values, 0.95) == 96.0
+    assert percentile([3.0], 0.95) == 3.0
+
+
+def test_clock_and_cpu_stand_in_columns_of_their_own() -> None:
+    times = [Took(0.002, 0.001)] * 20
+    assert spread(times) == ("2.00 ms, p95 2.00 ms", "1.00 ms, p95 1.00 ms")
+    assert speed(1_000, Took(2.0, 0.5)) == ("500 rows/s", "2,000 rows/s")
+    assert row("a", "b", ("c", "d")).count("|") == HEAD.split("\n")[0].count("|")
+
+
+def test_the_peers_figure_is_of_no_larger_a_project_than_ours() -> None:
+    assert label_studio.next_item(1_000) == "67 ms (1,000 rows)"
+    assert label_studio.next_item(1_000_000) == "97 ms (50,000 rows)"
+    assert label_studio.next_item(100) == ""

@@ -126,11 +126,11 @@ def test_an_orthogonal_update_has_singular_values_near_one() -> None:
 def test_muon_finds_the_matrix_that_a_linear_task_asks_for() -> None:
     import torch
 
-    from train_jobs.builtin.muon import Muon
+    from train_jobs.builtin.muon import muon
 
     torch.manual_seed(0)
     wanted, found = torch.randn(8, 16), torch.nn.Parameter(torch.zeros(8, 16))
-    optimizer = Muon([found], lr=0.05, weight_decay=0.0)
+    optimizer = muon([found], lr=0.05, weight_decay=0.0)
     first = 0.0
     for step in range(300):
         given = torch.randn(64, 16)

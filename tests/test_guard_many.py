@@ -75,11 +75,11 @@ class Failing(ScriptedEngine):
     """Fails, as one that lacks memory does, on every batch in which the word `vast` stands."""
 
     def complete_many(
-        self, prompts: Sequence[Prompt], decoding: Decoding
+        self, prompts: Sequence[Prompt], decoding: Decoding, stop: threading.Event | None = None
     ) -> list[tuple[HarmProbability | None, Completion]]:
         if any("vast" in prompt.sample.request for prompt in prompts):
             raise EngineError("The cpu has too little memory for this sample.")
-        return super().complete_many(prompts, decoding)
+        return super().complete_many(prompts, decoding, stop)
 
 
 def test_a_sample_that_the_engine_fails_on_loses_nothing_else() -> None:

@@ -17,8 +17,8 @@ from annotation_store.reasons import (
     looks_disagree,
     reasons_for,
     reported,
-    vote_entropy,
 )
+from core.mining import vote_entropy
 from core.types import Assessment, FinishReason, Generation, HarmProbability, Label, Sample, Thresholds, Verdict
 from tests import verdicts as some
 from tests.verdicts import verdict_on

@@ -4,19 +4,23 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterator
+from contextlib import AbstractContextManager
 from pathlib import Path
 
 import pytest
+from sqlalchemy import Connection
 
+from annotation_store import database
 from annotation_store.bulk import ImportRow
 from annotation_store.claims import claim_next
+from annotation_store.columns import now_text
 from annotation_store.decisions import submit
 from annotation_store.deletion import delete_sample, finish_removals, tombstone
 from annotation_store.left import left
 from annotation_store.media_reading import damaged_media, media_path
 from annotation_store.models import Base, SnapshotMemberRow, SnapshotRow
 from annotation_store.review_values import LabelDraft, Left, Reasoning
-from annotation_store.samples import insert_row
+from annotation_store.samples import insert_row, keep_sample
 from annotation_store.searching import search
 from annotation_store.store import AnnotationStore
 from annotation_store.trails import trail
@@ -101,6 +105,57 @@ def test_a_deletion_reaches_every_table_the_search_index_the_files_and_names_the
     store.close()
     for file in tmp_path.glob("guardroom.db*"):
         assert SECRET.lower().encode() not in file.read_bytes().lower(), file
+
+
+@pytest.mark.parametrize("merged", [database.MERGED_PAGES, 1])
+def test_not_a_piece_of_a_deleted_word_is_left_in_an_index_of_many_segments(
+    store: AnnotationStore, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, merged: int
+) -> None:
+    """The index shortens a word that begins like the one before it, so its pieces are looked for and not the whole."""
+    monkeypatch.setattr(database, "MERGED_PAGES", merged)
+    secret = "qzvwkjxhgbtrnmpd"
+    pieces = [secret[at : at + 6].encode() for at in range(len(secret) - 5)]
+
+    def left_over() -> list[bytes]:
+        written = b"".join(file.read_bytes() for file in tmp_path.glob("guardroom.db*"))
+        return [piece for piece in pieces if piece in written]
+
+    doomed, neighbour = Sample(f"tell me about {secret}"), Sample(f"what is {secret[:4]}?")
+    others = [Sample(f"word{number} {number * 7919} and others {number % 97}") for number in range(3_000)]
+    rows = [
+        ImportRow(number, each) for number, each in enumerate([*others[:1_500], doomed, neighbour, *others[1_500:]])
+    ]
+    bring(store, rows, chunk=250)
+    assert left_over()
+    delete_sample(store, doomed.id, "owner", "unlawful")
+    assert left_over() == []
+    assert [each.sample_id for each in search(store, secret[:4]).found] == [neighbour.id]
+    assert len(search(store, "others", limit=1_000).found) == 1_000
+    with store.writing("Checking") as connection:
+        assert database.is_sound(connection)
+
+
+def test_others_write_between_the_steps_in_which_a_deletion_is_cleared(
+    store: AnnotationStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(database, "MERGED_PAGES", 1)
+    doomed = Sample("doomed")
+    rows = [ImportRow(number, Sample(f"word{number} {number * 7919}")) for number in range(2_000)]
+    bring(store, [*rows, ImportRow(5_000, doomed)], chunk=250)
+    steps: list[str] = []
+    writing = store.writing
+
+    def watched(doing: str, **how: bool) -> AbstractContextManager[Connection]:
+        steps.append(doing)
+        if doing.startswith("Clearing"):
+            with writing("Adding in between") as connection:
+                keep_sample(connection, Sample(f"in between {len(steps)}"), now_text())
+        return writing(doing, **how)
+
+    monkeypatch.setattr(store, "writing", watched)
+    delete_sample(store, doomed.id, "owner", "unlawful")
+    assert steps.count("Clearing what was deleted") > 3
+    assert store.counts().samples == 2_000 + steps.count("Clearing what was deleted")
 
 
 def test_what_was_deleted_does_not_come_back(store: AnnotationStore) -> None:

@@ -26,6 +26,8 @@ class Grouping:
         self._of_sample: dict[int, int] = {}
         self._of_media: dict[int, set[int]] = {}
         self._new_members: dict[int, int] = {}
+        self._given: set[int] = set()
+        """Groups that were given their split by a sample that is bound to it."""
 
     def load(self, sample_keys: Iterable[int], media_keys: Iterable[int]) -> None:
         """Read the groups of these samples, and of all samples with these media."""
@@ -50,18 +52,27 @@ class Grouping:
                 self._of_media.setdefault(media_key, set()).add(group)
                 self._split[group] = Split(split) if split else None
 
-    def place(self, sample_key: int, media_keys: Iterable[int], near: Iterable[int], near_media: Iterable[int]) -> None:
+    def place(
+        self,
+        sample_key: int,
+        media_keys: Iterable[int],
+        near: Iterable[int],
+        near_media: Iterable[int],
+        bound: Split | None = None,
+    ) -> None:
         """Put a sample into the group that the rules of `splits` give it.
 
         Args:
             media_keys: the sample's own media that show something.
             near: samples that are near to it.
             near_media: media that are near to one of its own.
+            bound: the split that the sample must have, as if it were near to a group that was given it; where that
+                cannot be, because it is near to a group of another split, it is withheld.
         """
         found = {self._now_in(self._of_sample[key]) for key in near if key in self._of_sample}
         found |= {self._now_in(group) for key in near_media for group in self._of_media.get(key, ())}
         groups = sorted(group for group in found if self._split[group] is not Split.WITHHELD)
-        split = joined_split(self._split[group] for group in groups)
+        split = joined_split([bound, *(self._split[group] for group in groups)])
         if not groups or split is Split.WITHHELD:
             target = self._next
             self._next += 1
@@ -69,6 +80,9 @@ class Grouping:
         else:
             target = next((group for group in groups if self._split[group] is not None), groups[0])
             self._joined |= dict.fromkeys(set(groups) - {target}, target)
+            if self._split[target] is not split:
+                self._split[target] = split
+                self._given.add(target)
         self._of_sample[sample_key] = target
         self._new_members[sample_key] = target
         for key in media_keys:
@@ -95,6 +109,10 @@ class Grouping:
         ]
         if rows:
             run(insert(GroupRow), rows)
+        for group in self._given:
+            if group < self._first_new and (split := self._split[group]) is not None:
+                given = {"split": split.value, "assigned_at": self._now}
+                run(update(GroupRow).where(GroupRow.key == group, GroupRow.split.is_(None)).values(**given))
         for group in self._joined:
             if group < self._first_new:
                 target = self._now_in(group)

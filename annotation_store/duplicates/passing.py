@@ -24,6 +24,7 @@ from annotation_store.models import (
 )
 from annotation_store.store import AnnotationStore
 from core.media import MediaStore
+from core.snapshot import Split
 from core.types import MediaRef, Modality, Sample
 
 BATCH = 200
@@ -105,7 +106,7 @@ def mark_duplicates(
         else:
             signatures = {key: text.signature(words_of(sample)) for key, sample in samples.items()}
             with store.writing("Comparing samples") as connection:
-                done = _place(connection, signatures, fresh)
+                done = place(connection, signatures, fresh)
             state = Marked(state.done + done, max(total, state.done + done), state.unreadable + lost)
             if progress:
                 progress(state)
@@ -140,12 +141,20 @@ def _unhashed(connection: Connection, keys: Sequence[int]) -> dict[int, MediaRef
     }
 
 
-def _place(
-    connection: Connection, signatures: dict[int, text.Signature | None], fresh: dict[int, tuple[int, ...]]
+def place(
+    connection: Connection,
+    signatures: dict[int, text.Signature | None],
+    fresh: dict[int, tuple[int, ...]],
+    bound: Split | None = None,
 ) -> int:
     """Write what was computed and put the samples into groups, within one transaction.
 
     Another pass may have been here meanwhile, and samples may have been deleted: those are left out.
+
+    Args:
+        signatures: by sample key.
+        fresh: the hashes of media that have none yet, by media key.
+        bound: the split that all of them must have (`annotation_store.duplicates.grouping.Grouping.place`).
     """
     keys = sorted(signatures)
     still = set(connection.scalars(select(SampleRow.key).where(SampleRow.key.in_(keys))))
@@ -175,7 +184,7 @@ def _place(
             near_media |= lookup.near_media(hashes[media_key], candidates, hashes)
         for media_key in each.media:
             media_buckets.add(own_bands[media_key], media_key)
-        groups.place(each.key, each.media, near, near_media)
+        groups.place(each.key, each.media, near, near_media, bound)
 
     stored = [{"sample_key": each.key, "signature": text.to_bytes(each.signature)} for each in looked]
     for table, values in ((TextSignatureRow, stored), (TextBandRow, rows)):

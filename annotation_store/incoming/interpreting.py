@@ -9,9 +9,9 @@ from collections import OrderedDict
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, Protocol, cast
 
-from annotation_store.drafts import MAX_NOTE_CHARS, check_draft
+from annotation_store.drafts import MAX_NOTE_CHARS, NOTHING_SAID, check_draft
 from annotation_store.incoming import labels_said as said
 from annotation_store.incoming.files import media_file
 from annotation_store.incoming.proposing import propose
@@ -27,8 +27,6 @@ _REMEMBERED = 4_096
 """Media paths whose reference is remembered: many rows may name the same picture."""
 
 _MAX_EXTRA_CHARS = 20_000
-
-NOTHING_SAID = (Label.UNLABELLED, Label.ABSENT)
 
 OWN = propose(
     ("id", "request", "response", "media", "request_label", "response_label", "categories", "reasoning", "confidence",
@@ -103,14 +101,13 @@ class Interpreter:
     def _plain(
         self, row: Row, columns: Columns, used: set[str]
     ) -> tuple[Sample, LabelDraft | None, str | None, str | None]:
-        def cell(column: str | None) -> Any:
-            return None if column is None else row.get(column)
-
+        # No file has a column None, so a column that is not named has no cell.
+        cell = cast(Mapping[str | None, Any], row).get
         most = self._limits.max_text_chars
         request = said.text_of(cell(columns.request), "request", most) or ""
         response = said.text_of(cell(columns.response), "response", most)
-        media = self._listed(row, columns.media) + self._listed(row, columns.images) + self._listed(row, columns.videos)
-        sample = self._sample(request, response, media)
+        named = [column for column in (columns.media, columns.images, columns.videos) if column is not None]
+        sample = self._sample(request, response, [each for column in named for each in self._listed(row, column)])
         harm = said.label_of(cell(columns.request_label), "request label")
         other = said.label_of(cell(columns.response_label), "response label")
         if response is None:
@@ -123,7 +120,8 @@ class Interpreter:
         rest = _rest(row, kept)
         draft = None
         if not (harm in NOTHING_SAID and other in NOTHING_SAID):
-            steps = said.steps_of(cell(columns.reasoning), self._limits.max_steps)
+            thought = cell(columns.reasoning)
+            steps = () if thought is None else said.steps_of(thought, self._limits.max_steps)
             draft = LabelDraft(
                 harm,
                 other,
@@ -145,12 +143,12 @@ class Interpreter:
             raise Rejected(f"The row has {len(media)} media; at most {self._limits.max_media} are accepted.")
         if not request.strip() and not media:
             raise Rejected("The row has neither a request nor media.")
-        return Sample(request, response, tuple(filter(None, map(self._medium, media))))
+        return Sample(request, response, tuple(filter(None, map(self._medium, media))) if media else ())
 
     def _checked(self, draft: LabelDraft, sample: Sample) -> LabelDraft | None:
         if draft.request in NOTHING_SAID and draft.response in NOTHING_SAID:
             return None
-        if self._media is None:
+        if self._media is None and draft.evidence:
             # The preview has no references of media, which evidence in a video is checked against.
             draft = replace(draft, evidence=())
         try:
@@ -225,6 +223,8 @@ def _parsed(messages: Any) -> Any:
 
 def _rest(row: Row, used: set[str]) -> str | None:
     """The columns that became nothing of ours, as JSON; none when there are none, or too much to keep."""
+    if used.issuperset(row):
+        return None
     rest = {name: value for name, value in row.items() if name not in used and value not in (None, "", [])}
     if not rest:
         return None

@@ -47,7 +47,8 @@ def label_of(value: Any, what: str) -> Label:
         return Label.UNLABELLED
     if isinstance(value, Label):
         return value
-    label = _LABELS.get(str(value).strip().casefold())
+    text = str(value)
+    label = _LABELS.get(text) or _LABELS.get(text.strip().casefold())
     if label is None:
         raise InputError(
             f"The {what} is {str(value)[:40]!r}; harmful, unharmful (or unsafe, safe, 1, 0) or nothing is expected."

@@ -66,7 +66,7 @@ class Reader:
             while line := file.readline(most + 1):
                 number += 1
                 read += len(line)
-                self.share = min(1.0, read / size)
+                self.share = read / size if read < size else 1.0
                 if len(line) > most:
                     while line and not line.endswith(b"\n"):  # pass over the rest of it
                         line = file.readline(most)
@@ -79,7 +79,6 @@ class Reader:
 
     def _json(self) -> Iterator[Read]:
         """The objects of a list, decoded one after the other: the list is never in memory as a whole."""
-        decoder = json.JSONDecoder(parse_constant=_no_constant)
         most = self.limits.max_row_bytes
         with files.opened(self.path, self.limits) as binary:
             size = max(1, os.fstat(binary.fileno()).st_size)
@@ -91,7 +90,7 @@ class Reader:
                     if text.startswith("]", at):
                         return
                     try:
-                        value, end = decoder.raw_decode(text, at)
+                        value, end = _DECODER.raw_decode(text, at)
                     except (ValueError, RecursionError) as error:
                         text, at = text[at:], 0
                         more = "" if len(text) > most else self._more(file, max(_FIRST_READ, len(text)))
@@ -243,9 +242,12 @@ def _no_constant(name: str) -> None:
     raise ValueError(f"{name} is no number of JSON")
 
 
+_DECODER = json.JSONDecoder(parse_constant=_no_constant)
+
+
 def _json_row(number: int, line: bytes) -> Row | RefusedLine:
     try:
-        return _as_row(number, json.loads(line.decode(), parse_constant=_no_constant))
+        return _as_row(number, _DECODER.decode(line.decode()))
     except UnicodeDecodeError:
         return RefusedLine(number, "The line is not UTF-8 text.")
     except RecursionError:

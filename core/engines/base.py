@@ -28,6 +28,9 @@ class Decoding:
     temperature: float = 0.0
     top_p: float = 1.0
     seed: int | None = None
+    """Of many prompts each draws its own; the same prompts with the same seed give the same where the engine can."""
+    look: bool = True
+    """Whether the first look is wanted besides; without it the engine may spare itself the work."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,9 +105,15 @@ class Engine(Interface):
         """
 
     def complete_many(
-        self, prompts: Sequence[Prompt], decoding: Decoding
+        self, prompts: Sequence[Prompt], decoding: Decoding, stop: threading.Event | None = None
     ) -> list[tuple[HarmProbability | None, Completion]]:
-        """First look and completion of many prompts of mixed modalities, in their order."""
+        """First look and completion of many prompts of mixed modalities, in their order.
+
+        The same prompt may stand there several times; where the decoding samples, each time draws its own completion.
+
+        Args:
+            stop: setting it ends all that is being written; those completions then say `cancelled`.
+        """
 
     def close(self) -> None:
         """Free the model's memory."""

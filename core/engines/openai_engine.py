@@ -111,7 +111,11 @@ class OpenAIEngine:
         Raises:
             EngineError: as `complete`; the first failure ends all.
         """
-        jobs = [partial(self._answer, prompt, decoding, stop, lambda event: None) for prompt in prompts]
+        jobs = [
+            # A server that keeps to its seed answers the same prompt with the same seed the same.
+            partial(self._answer, prompt, _seeded(decoding, at), stop, lambda event: None)
+            for at, prompt in enumerate(prompts)
+        ]
         return self._loop.run(several(jobs))
 
     def close(self) -> None:
@@ -131,7 +135,7 @@ class OpenAIEngine:
         async def work() -> None:
             nonlocal first
             # Steps that a person gave leave no room for a look before the reasoning.
-            if self.abilities.looks and not prompt.steps:
+            if self.abilities.looks and decoding.look and not prompt.steps:
                 first = await self._chat.look(prompt)
                 emit(FirstLook(first))
             await self._chat.write(prompt, decoding, transcript, emit, logprobs=self.abilities.logprobs)
@@ -151,6 +155,11 @@ class OpenAIEngine:
             task.cancel()
             await asyncio.wait({task})  # until its connection is closed
         return first, transcript.completion(transcript.finish or FinishReason.LENGTH)
+
+
+def _seeded(decoding: Decoding, at: int) -> Decoding:
+    """With a seed of its own for the prompt at this place, where there is a seed at all."""
+    return decoding if decoding.seed is None else replace(decoding, seed=decoding.seed + at)
 
 
 class Loop:

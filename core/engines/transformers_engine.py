@@ -10,12 +10,13 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 import torch
 from tokenizers.decoders import DecodeStream
 from transformers import (
+    AutoConfig,
     AutoModelForCausalLM,
     AutoModelForImageTextToText,
     AutoTokenizer,
@@ -24,6 +25,7 @@ from transformers import (
 )
 
 from core.checkpoint import CheckpointFolder
+from core.checkpoint_safety import check_size
 from core.encode import EncodedPrompt, PromptEncoder, stack_pixels
 from core.engines.base import Completion, Decoding, FirstLook, Piece, Prompt
 from core.engines.reading import LabelTokens, Row, StopWhen, Watch, look
@@ -31,6 +33,8 @@ from core.errors import CheckpointError, EngineError
 from core.protocol import render_reasoning
 from core.types import CheckpointInfo, FinishReason, HarmProbability, Modality, Sample
 from core.vision import load_vision_spec
+
+T = TypeVar("T")
 
 BATCH_TOKENS = 16_384
 """Padded prompt tokens in one batch at most, so that a batch's memory stays bounded."""
@@ -149,11 +153,16 @@ class TransformersEngine:
     def _in_batches(
         self, prompts: Sequence[Prompt], decoding: Decoding, stop: threading.Event | None
     ) -> list[tuple[HarmProbability | None, Completion]]:
-        """Results in the given order. Only one batch at a time is made of patches: those of a long video are large."""
+        """Results in the given order. Only one batch at a time is made of patches: those of a long video are large.
+
+        A prompt that stands there several times is made of ids and patches once a batch.
+        """
         results: dict[int, tuple[HarmProbability | None, Completion]] = {}
-        for batch in batches([self.count_tokens(prompt) for prompt in prompts]):
+        for number, batch in enumerate(batches(_each_once(self.count_tokens, prompts))):
             chosen = [prompts[at] for at in batch]
-            done = self._generate(chosen, [self._encode(prompt) for prompt in chosen], decoding, stop, None)
+            # With the same seed a prompt in the first row of two batches would be given the same completion twice.
+            seeded = decoding if decoding.seed is None else replace(decoding, seed=decoding.seed + number)
+            done = self._generate(chosen, _each_once(self._encode, chosen), seeded, stop, None)
             results.update(zip(batch, done, strict=True))
         return [results[at] for at in range(len(prompts))]
 
@@ -208,7 +217,8 @@ class TransformersEngine:
 
         rows = [Row(self.encoder, self._decoder(), tell if emit is not None else None) for _ in prompts]
         # Steps that a person gave leave no room for a look before the reasoning.
-        watch = Watch(rows, self._labels, self._end_ids, None if any(p.steps for p in prompts) else on_prefill)
+        looks_first = decoding.look and not any(prompt.steps for prompt in prompts)
+        watch = Watch(rows, self._labels, self._end_ids, on_prefill if looks_first else None)
         with self._memory():
             self.model.generate(
                 **inputs,
@@ -278,16 +288,29 @@ def batches(lengths: Sequence[int]) -> list[list[int]]:
     return groups
 
 
+def _each_once(work: Callable[[Prompt], T], prompts: Sequence[Prompt]) -> list[T]:
+    """`work` of each prompt, done once for a prompt that stands there several times."""
+    done: dict[int, T] = {}
+    for prompt in prompts:
+        if id(prompt) not in done:
+            done[id(prompt)] = work(prompt)
+    return [done[id(prompt)] for prompt in prompts]
+
+
 def _load(folder: CheckpointFolder, dtype: torch.dtype, device: str) -> tuple[Any, Any]:
     auto = AutoModelForCausalLM if folder.model_type == "llama" else AutoModelForImageTextToText
     safe: dict[str, Any] = {"trust_remote_code": False, "local_files_only": True}
     try:
+        # What the configuration leaves out is filled in by the library, with the sizes of a large model.
+        check_size(folder.path, AutoConfig.from_pretrained(folder.path, **safe).to_dict())
         tokenizer = AutoTokenizer.from_pretrained(folder.path, **safe)
         model, report = auto.from_pretrained(
             folder.path, dtype=dtype, use_safetensors=True, output_loading_info=True, **safe
         )
     except torch.OutOfMemoryError as error:
         raise EngineError(f"The {device} has too little memory for this checkpoint ({error}).") from None
+    except CheckpointError:
+        raise
     except Exception as error:  # transformers and safetensors raise many kinds; each means "these files cannot be used"
         raise CheckpointError(f"{folder.path} cannot be loaded: {_one_line(error)}") from error
     missing, wrong = sorted(report["missing_keys"]), sorted(map(str, report["mismatched_keys"]))

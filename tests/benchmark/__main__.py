@@ -1,6 +1,7 @@
-"""Print every speed figure of the README, ours beside its peer: `python -m tests.benchmark [--pairs N]`.
+"""Print every speed figure of the README, ours beside its peer: `python -m tests.benchmark [--pairs N] [--store]`.
 
-Seconds are this machine's; the ratios are the claim.
+Seconds are this machine's; the ratios are the claim. The annotation store has a table of its own (`--store`), whose
+peer is written down and not run.
 """
 
 from __future__ import annotations
@@ -29,6 +30,7 @@ from core.guard import Guard
 from core.protocol import build_turns
 from core.types import Calibrations, MediaRef, Modality, Sample
 from core.vision import DecodedMedia
+from tests.benchmark import clocks, evaluating, in_and_out, review
 from tests.benchmark.pairs import Ratio, alternate
 from tests.benchmark.sampling import sampling_against_peers
 
@@ -198,12 +200,32 @@ def _seconds(work: Callable[[], object]) -> float:
     return time.perf_counter() - start
 
 
+def annotation_store(queues: list[int], rows: int, into: int) -> None:
+    """Print the table of the annotation store."""
+    print(clocks.HEAD, flush=True)
+    for size in queues:
+        for line in review.measure(max(size, 100), 200):
+            print(line, flush=True)
+    for line in in_and_out.measure(max(rows, 100), max(into, 0)):
+        print(line, flush=True)
+
+
 def main() -> None:
     """Run everything and print one table."""
     parser = argparse.ArgumentParser(prog="python -m tests.benchmark", description=__doc__)
     parser.add_argument("--pairs", type=int, default=9, help="pairs of each comparison (default 9)")
     parser.add_argument("--video-only", action="store_true", help="only the sampling of a video")
+    parser.add_argument("--store", action="store_true", help="only the annotation store")
+    parser.add_argument(
+        "--store-rows", type=int, nargs="+", default=[1_000], metavar="N",
+        help="sizes of the review queue (default 1000; 1000000 takes minutes and 2 GB of disk)",
+    )  # fmt: skip
+    parser.add_argument("--file-rows", type=int, default=50_000, help="rows that come in and go out (default 50000)")
+    parser.add_argument("--file-into", type=int, default=0, help="rows that are there before (default 0)")
     given = parser.parse_args()
+    if given.store:
+        annotation_store(given.store_rows, given.file_rows, given.file_into)
+        return
     pairs = given.pairs
     print("| what | ratio, median (95% interval) | bar | pairs | left side, s | right side, s |")
     print("| --- | --- | --- | --- | --- | --- |", flush=True)
@@ -217,9 +239,11 @@ def main() -> None:
     print(first_look_against_deliberation(checkpoint, pairs).row(), flush=True)
     batch, same = batch_against_one_by_one(checkpoint, pairs)
     print(batch.row(), flush=True)
+    print(evaluating.one_by_one_against_evaluation(pairs).row(), flush=True)
     print(start_against_empty_app(pairs).row(), flush=True)
     print(f"\nFirst streamed piece: {later_ms:+.1f} ms against raw generate (bar: at most 50 ms later).")
-    print(f"Answers in a batch and one by one are {'identical' if same else 'NOT identical'}.")
+    print(f"Answers in a batch and one by one are {'identical' if same else 'NOT identical'}.\n")
+    annotation_store(given.store_rows, given.file_rows, given.file_into)
 
 
 if __name__ == "__main__":

@@ -1,8 +1,8 @@
 """Speed of imports and exports by file: `python -m tests.benchmark.in_and_out [--rows N] [--into N]`.
 
-A JSONL file of N rows is imported into a store of `--into` rows (parsing, hashing, labels and search index included),
-compared for near-duplicates, exported in every form, and frozen. Seconds of the CPU stand beside those of the clock,
-because they alone mean something on a busy machine. Memory is what the process takes more at its peak.
+JSONL files of N rows, without labels and with them, are imported into a store of `--into` rows (parsing, hashing, queue
+or labels, and search index included). Into an empty store, they are then compared for near-duplicates, exported in
+every form, frozen, and verified.
 """
 
 from __future__ import annotations
@@ -11,11 +11,10 @@ import argparse
 import json
 import resource
 import tempfile
-import time
 from collections.abc import Callable, Iterator
+from contextlib import ExitStack, closing
 from pathlib import Path
 
-from annotation_store.bulk import import_rows
 from annotation_store.duplicates.passing import mark_duplicates
 from annotation_store.incoming.previewing import preview
 from annotation_store.incoming.running import run_import
@@ -23,70 +22,72 @@ from annotation_store.outgoing.exporting import export
 from annotation_store.outgoing.values import ExportForm
 from annotation_store.selecting import Selection
 from annotation_store.snapshots.freezing import freeze
-from annotation_store.store import AnnotationStore
 from core.limits import MediaLimits
 from core.media import MediaStore
 from core.snapshot_check import verify
 from core.video import VideoReader
-from tests.benchmark.review import some_rows
+from tests.benchmark import label_studio
+from tests.benchmark.clocks import HEAD, row, speed, took
+from tests.benchmark.review import filled, some_rows
 
 
-def write_file(path: Path, rows: int, start: int) -> Path:
-    """Labelled rows in the schema of the benchmarks."""
+def write_file(path: Path, rows: int, start: int, *, labelled: bool) -> Path:
+    """Rows in the schema of the benchmarks."""
     with path.open("w", encoding="utf-8") as file:
-        for row in some_rows(rows, start, seed=2, labelled=True):
-            sample, label = row.sample, row.label
-            assert label is not None
-            response = label.response.value if sample.response else None
-            said = {"request": sample.request, "response": sample.response, "request_label": label.request.value}
-            file.write(json.dumps({"id": str(row.row)} | said | {"response_label": response}) + "\n")
+        for each in some_rows(rows, start, seed=start + 2, labelled=labelled):
+            sample, label = each.sample, each.label
+            said = {"id": str(each.row), "request": sample.request, "response": sample.response}
+            if label is not None:
+                response = label.response.value if sample.response else None
+                said |= {"request_label": label.request.value, "response_label": response}
+            file.write(json.dumps(said) + "\n")
     return path
 
 
-def timed(what: str, bar: str, rows: int, work: Callable[[], object]) -> str:
-    """A row of the table."""
+def timed(what: str, bar: str, rows: int, work: Callable[[], object], peer: str = "") -> str:
+    """A row of the table, with what the process takes more memory at its peak."""
     memory = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    clock, cpu = time.perf_counter(), time.process_time()
-    work()
-    clock, cpu = time.perf_counter() - clock, time.process_time() - cpu
+    time_taken = took(work)
     more = (resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - memory) / 1024
-    speeds = f"{rows / clock:,.0f} | {rows / cpu:,.0f}"
-    return f"| {what} | {bar} | {clock:.1f} s | {cpu:.1f} s | {speeds} | {more:.0f} MiB |"
+    by_clock, of_cpu = speed(rows, time_taken)
+    figures = (f"{by_clock} ({time_taken.clock:.1f} s)", f"{of_cpu} ({time_taken.cpu:.1f} s), {more:+.0f} MiB")
+    return row(what, bar, figures, peer)
 
 
 def measure(rows: int, into: int) -> Iterator[str]:
     """The rows of the table."""
-    with tempfile.TemporaryDirectory() as name:
+    with tempfile.TemporaryDirectory() as name, ExitStack() as opened:
         folder, limits = Path(name), MediaLimits()
-        store = AnnotationStore.open(folder / "guardroom.db")
-        media = MediaStore(folder / "media", limits, VideoReader(limits))
-        for start in range(0, into, 50_000):
-            some = list(some_rows(min(50_000, into - start), start, start))
-            import_rows(store, some, source="-", file_name="-", form="jsonl", imported_by="benchmark")
-        path = write_file(folder / "rows.jsonl", rows, into)
-        chosen = preview(path).proposed
-        yield timed(
-            f"import of a JSONL file into {into:,} rows", "≥ 5,000 rows/s", rows,
-            lambda: run_import(store, media, path, chosen, source="set", imported_by="benchmark"),
-        )  # fmt: skip
-        labelled = Selection(source="set")
+        store = opened.enter_context(filled(folder, into))
+        media = opened.enter_context(closing(MediaStore(folder / "media", limits, VideoReader(limits))))
+        for at, (labelled, source) in enumerate(((False, "tasks"), (True, "set"))):
+            path = write_file(folder / f"{source}.jsonl", rows, into + at * rows, labelled=labelled)
+            chosen, held = preview(path).proposed, into + at * rows
+            yield timed(
+                f"import of a JSONL file {'with' if labelled else 'without'} labels into "
+                + (f"{held:,} rows" if held else "an empty store"),
+                "≥ 5,000 rows/s" if held else "≥ 27,000 rows/s", rows,
+                lambda: run_import(store, media, path, chosen, source=source, imported_by="benchmark"),  # noqa: B023
+                "" if held else label_studio.IMPORT,
+            )  # fmt: skip
+        if into:
+            return
+        exported = Selection(source="set")
         for form in ExportForm:
             target = folder / form.value
             yield timed(
                 f"export as {form.value}", "50,000 rows ≤ 10 s", rows,
-                lambda form=form, target=target: export(store, media, labelled, form, target),  # type: ignore[misc]
+                lambda form=form, target=target: export(store, media, exported, form, target),  # type: ignore[misc]
             )  # fmt: skip
-        yield timed("near-duplicates", "", rows + into, lambda: mark_duplicates(store, media))
+        yield timed("near-duplicates", "", 2 * rows, lambda: mark_duplicates(store, media))
         yield timed(
             "freezing", "", rows,
             lambda: freeze(
-                store, media, folder / "snapshots", labelled, name="set", created_by="benchmark", protocol_version="-"
+                store, media, folder / "snapshots", exported, name="set", created_by="benchmark", protocol_version="-"
             ),
         )  # fmt: skip
         (frozen,) = (folder / "snapshots").iterdir()
         yield timed("verifying", "", rows, lambda: verify(frozen))
-        store.close()
-        media.close()
 
 
 def main() -> None:
@@ -95,10 +96,9 @@ def main() -> None:
     parser.add_argument("--rows", type=int, default=50_000, help="rows that come in and go out (default 50000)")
     parser.add_argument("--into", type=int, default=0, help="rows that are in the store already (default 0)")
     given = parser.parse_args()
-    print("| what | bar | clock | CPU | rows/s | rows/s of CPU | more memory |")
-    print("| --- | --- | --- | --- | --- | --- | --- |", flush=True)
-    for row in measure(max(given.rows, 100), max(given.into, 0)):
-        print(row, flush=True)
+    print(HEAD, flush=True)
+    for line in measure(max(given.rows, 100), max(given.into, 0)):
+        print(line, flush=True)
 
 
 if __name__ == "__main__":

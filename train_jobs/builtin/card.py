@@ -62,10 +62,12 @@ ten is two requests joined, harmful if either is. Prompts count 0.15, reasoning 
 
 Three attention heads began as an induction circuit (copy what followed the same token before), without which
 so short a training never learned to quote; everything else but the embeddings began at random. First half of the time:
-the language model learns from repeated tokens and text, while the vision tower, in a process beside it, names letters
-in drawn lines that grow from one font in one size to all of them. Second half: lines and pages to transcribe, then
-whole pictures and clips beside text. AdamW, about {batch:,} tokens a step, {steps:,} steps in {minutes:.0f} minutes on
-{machine} that other work shared.
+the vision tower, in a process of its own, learns to write down which letters stand where, in a code fixed
+beforehand, on drawn lines that grow from one font in one size to all of them and to pages; beside it the language model
+learns from repeated tokens and text, and to read that code, with letters misread at random. Second half: both together
+on pages to transcribe and on pictures and clips beside text, the letters of the code still asked for. Matrices are
+trained with Muon, the rest with AdamW, about {batch:,} tokens a step; {steps:,} steps in {minutes:.0f} minutes on
+{machine}.
 {history} Calibration and thresholds were fitted on held-out rows.
 """
 

@@ -1,4 +1,4 @@
-"""Pure arithmetic on scores: calibration, thresholds, error rates, and what the reasoning quotes."""
+"""Pure arithmetic on scores: calibration, thresholds, error rates (`core.metrics`), and what the reasoning quotes."""
 
 from __future__ import annotations
 
@@ -10,6 +10,10 @@ import numpy as np
 import numpy.typing as npt
 
 from core.deciding import calibrate
+from core.metrics import calibration_error as calibration_error
+from core.metrics import f1 as f1
+from core.metrics import reliability as reliability
+from core.metrics import roc_auc as roc_auc
 from core.types import Calibration, Thresholds
 
 BAND = 0.3
@@ -87,42 +91,6 @@ def choose_thresholds(harmless: Sequence[float]) -> Thresholds:
     review = round(min(max(above(REVIEWED_AT_MOST), 0.25), 0.6), 2)
     block = round(min(max(above(BLOCKED_AT_MOST), review + BAND), 0.95), 2)
     return Thresholds(review, block)
-
-
-def roc_auc(p: Sequence[float], harmful: Sequence[bool]) -> float:
-    """Area under the receiver operating characteristic, ties counted half."""
-    values, truth = np.asarray(p, dtype=np.float64), np.asarray(harmful, dtype=bool)
-    order = np.argsort(values, kind="stable")
-    ranks = np.empty(len(values))
-    _, first, counts = np.unique(values[order], return_index=True, return_counts=True)
-    ranks[order] = np.repeat(first + (counts + 1) / 2, counts)
-    positive, negative = int(truth.sum()), int((~truth).sum())
-    if not positive or not negative:
-        return float("nan")
-    return float((ranks[truth].sum() - positive * (positive + 1) / 2) / (positive * negative))
-
-
-def f1(guessed: Sequence[bool], harmful: Sequence[bool]) -> float:
-    """F1 of the harmful label; 0 when nothing was found."""
-    hits = sum(g and t for g, t in zip(guessed, harmful, strict=True))
-    return 0.0 if not hits else 2 * hits / (sum(guessed) + sum(harmful))
-
-
-def calibration_error(p: Sequence[float], harmful: Sequence[bool], bins: int = 10) -> float:
-    """Expected calibration error over bins of equal width: the mean gap, weighted by rows."""
-    table = reliability(p, harmful, bins)
-    return sum(count * abs(mean - share) for count, mean, share in table) / max(1, len(p))
-
-
-def reliability(p: Sequence[float], harmful: Sequence[bool], bins: int = 10) -> list[tuple[int, float, float]]:
-    """For each bin that holds rows: how many, their mean probability, the share that is harmful."""
-    at = np.minimum((np.asarray(p) * bins).astype(int), bins - 1)
-    values, truth = np.asarray(p, dtype=np.float64), np.asarray(harmful, dtype=np.float64)
-    return [
-        (int((at == each).sum()), float(values[at == each].mean()), float(truth[at == each].mean()))
-        for each in range(bins)
-        if (at == each).any()
-    ]
 
 
 def recall_at(p: Sequence[float], harmless: Sequence[float], false_alarms: float) -> float:

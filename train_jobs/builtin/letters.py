@@ -28,7 +28,7 @@ SHARPNESS = 12.0
 CODE_SEED = 5
 CONSTANT = -0.35
 """What the code holds in its first dimension: about what the token embeddings hold there."""
-MISREAD, FALSE = 0.25, 0.02
+MISREAD, FALSE = 0.12, 0.01
 """Largest share of letters that practice with the code misreads, and share of empty places where it sees one."""
 
 
@@ -78,7 +78,7 @@ def misread(cells: npt.NDArray[np.int64], rng: np.random.Generator) -> npt.NDArr
         cells,
     )
     out = codes(seen)
-    faint = rng.uniform(0.5, 1.1, (*cells.shape, 1)).astype(np.float32)
+    faint = rng.uniform(0.7, 1.1, (*cells.shape, 1)).astype(np.float32)
     out[:, FREE:] = (out[:, FREE:].reshape(*cells.shape, -1) * faint).reshape(len(cells), -1)
     out += rng.normal(0, rng.uniform(0, 0.04), out.shape).astype(np.float32)
     return out

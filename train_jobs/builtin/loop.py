@@ -142,7 +142,7 @@ class Trainer:
     """Holds what a run needs between steps."""
 
     def __init__(self, model: Any, encoder: Encoder, deck: Deck, plan: Plan, work: Path, pad: int, seed: int) -> None:
-        import torch
+        from train_jobs.builtin.muon import optimizers
 
         self.model = model
         self.encoder = encoder
@@ -160,16 +160,7 @@ class Trainer:
         merger.register_forward_hook(lambda module, given, made: self._seen.append(made))
         self.speller = speller().to(self.device)
         self.misreading = np.random.default_rng(seed)
-        matrices = [p for p in model.parameters() if p.ndim >= 2]
-        others = [p for p in model.parameters() if p.ndim < 2]
-        self.optimizer = torch.optim.AdamW(
-            [
-                {"params": matrices, "weight_decay": plan.weight_decay},
-                {"params": others, "weight_decay": 0.0},
-                {"params": list(self.speller.parameters()), "weight_decay": 0.0},
-            ],
-            lr=plan.peak_rate, betas=(0.9, 0.95), fused=True,
-        )  # fmt: skip
+        self.optimizers = optimizers([model, self.speller], plan.peak_rate, plan.weight_decay)
 
     @property
     def state_file(self) -> Path:
@@ -184,7 +175,7 @@ class Trainer:
         torch.save(
             {
                 "model": self.model.state_dict(),
-                "optimizer": self.optimizer.state_dict(),
+                "optimizers": [each.state_dict() for each in self.optimizers],
                 "speller": self.speller.state_dict(),
                 "step": self.step,
                 "seconds": self.seconds,
@@ -202,7 +193,8 @@ class Trainer:
         state = torch.load(self.state_file, weights_only=True, map_location=self.device)
         self.model.load_state_dict(state["model"])
         self.speller.load_state_dict(state["speller"])
-        self.optimizer.load_state_dict(state["optimizer"])
+        for each, held in zip(self.optimizers, state["optimizers"], strict=True):
+            each.load_state_dict(held)
         self.step, self.seconds = int(state["step"]), float(state["seconds"])
         return True
 
@@ -235,7 +227,7 @@ class Trainer:
 
         batch = collate(self._next_batch(progress), self.model, self.pad, self.device)
         rate = self.plan.rate(self.step, progress)
-        for group in self.optimizer.param_groups:
+        for group in (group for each in self.optimizers for group in each.param_groups):
             group["lr"] = rate
         if progress < APART:
             loss, figures = losses(self.model, coded(batch, self.model, self.misreading), self.encoder)
@@ -248,10 +240,12 @@ class Trainer:
                 loss = loss + SPELLING_WEIGHT * spelling
                 figures["spelling"] = float(spelling.detach())
         self._seen.clear()
-        self.optimizer.zero_grad(set_to_none=True)
+        for each in self.optimizers:
+            each.zero_grad(set_to_none=True)
         loss.backward()
         norm = torch.nn.utils.clip_grad_norm_(self.model.parameters(), 1.0)
-        self.optimizer.step()
+        for each in self.optimizers:
+            each.step()
         self.step += 1
         return figures | {
             "loss": float(loss.detach()),

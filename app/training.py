@@ -1,0 +1,233 @@
+"""Between the page and the jobs: what can be chosen, what a choice would cost, and the spec that comes of it.
+
+Glue without a page: functions that take the services and give values. Whoever calls them has let the owner pass.
+"""
+
+from __future__ import annotations
+
+import shlex
+import sys
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from app import promotion, snapshot_counts
+from core.errors import InputError
+from core.settings import BUILTIN, REPOSITORY
+from train_jobs import recipes
+from train_jobs.runs import utc_now
+from train_jobs.specs import JobKind, JobSpec
+
+if TYPE_CHECKING:
+    from annotation_store.snapshots.values import SnapshotInfo
+    from app.services import Services
+    from app.snapshot_counts import SnapshotCounts
+    from train_jobs.recipes import Recipe
+
+
+@dataclass(frozen=True, slots=True)
+class Draft:
+    """What the form says."""
+
+    name: str
+    snapshot: str | None
+    """The digest of a snapshot of the store."""
+    recipe: str
+    base: str = BUILTIN
+    """`builtin`, an id of the registry, a folder or a Hub id."""
+    changes: Mapping[str, Any] = field(default_factory=dict)
+    """Values in place of the recipe's."""
+    options: Mapping[str, Any] = field(default_factory=dict)
+    device: str = "cpu"
+    author: str = "owner"
+    cloned_from: str | None = None
+
+
+# -- what can be chosen -------------------------------------------------------------------------------------------
+
+
+def known_recipes(services: Services) -> tuple[list[Recipe], list[str]]:
+    """The recipes that can be used, and a sentence for each file that cannot."""
+    return recipes.usable_recipes(services.settings.data)
+
+
+def recipe(services: Services, name: str) -> Recipe:
+    """One recipe.
+
+    Raises:
+        JobError: there is none, or its file cannot be used.
+    """
+    return recipes.find_recipe(name, services.settings.data)
+
+
+def bases(services: Services) -> list[tuple[str, str]]:
+    """Checkpoints to start from, as label and value: the built-in guard, then those of the registry."""
+    known = promotion.registry(services)
+    choices = {BUILTIN: "Built-in"} | {card.id: f"{card.name} · {card.id}" for card in known.cards()}
+    current = promotion.promoted(services)
+    if "://" not in current:
+        choices.setdefault(current, current)
+    return [(f"{label} (promoted)" if value == current else label, value) for value, label in choices.items()]
+
+
+def devices() -> list[tuple[str, str]]:
+    """Where a job can compute, as label and value, the best first."""
+    import torch
+
+    found = [
+        (f"GPU {at}: {torch.cuda.get_device_name(at)}", f"cuda:{at}")
+        for at in range(torch.cuda.device_count() if torch.cuda.is_available() else 0)
+    ]
+    if torch.backends.mps.is_available():
+        found.append(("Apple's GPU", "mps"))
+    return [*found, ("CPU", "cpu")]
+
+
+def usual_recipe(found: list[Recipe], base: str, device: str) -> str | None:
+    """The recipe to offer first: the built-in guard's for the built-in guard and what came of it, else LoRA."""
+    names = [each.name for each in found]
+    wanted = "sft-builtin" if device == "cpu" or base == BUILTIN else "sft-omni-v1-lora"
+    return wanted if wanted in names else next(iter(names), None)
+
+
+def snapshots(services: Services) -> list[SnapshotInfo]:
+    """Those of the store, the newest first.
+
+    Raises:
+        StoreError: the database failed.
+    """
+    from annotation_store.snapshots.listing import snapshots as listed
+
+    return listed(services.store(), services.snapshots)
+
+
+def snapshot_folder(services: Services, named: str | None) -> Path:
+    """The folder of a snapshot by its digest, or a folder that is named outright.
+
+    Raises:
+        InputError: none is named.
+        StoreError: the store knows none of that digest.
+        SnapshotError: the folder is no snapshot.
+    """
+    from annotation_store.snapshots.listing import snapshot
+    from core.snapshot import read_manifest
+
+    if not named:
+        raise InputError("No snapshot is chosen; choose one, or freeze one here.")
+    folder = Path(named).expanduser()
+    if "/" not in named:
+        folder = snapshot(services.store(), services.snapshots, named).folder
+    read_manifest(folder)
+    return folder.absolute()
+
+
+def counts(services: Services, named: str) -> SnapshotCounts:
+    """What a snapshot holds.
+
+    Raises:
+        GuardroomError: as `snapshot_folder`, and the snapshot was changed.
+    """
+    return snapshot_counts.count(snapshot_folder(services, named))
+
+
+# -- from a choice to a spec --------------------------------------------------------------------------------------
+
+
+def spec_of(services: Services, draft: Draft) -> JobSpec:
+    """The spec of a training, fully resolved and checked.
+
+    Raises:
+        GuardroomError: a value cannot be used; the message names it.
+    """
+    chosen = recipe(services, draft.recipe)
+    return JobSpec(
+        kind=JobKind.SFT,
+        name=" ".join(draft.name.split()) or chosen.name,
+        settings=recipes.resolve(chosen, draft.changes),
+        recipe=chosen.name,
+        base=base_source(services, draft.base),
+        snapshot=str(snapshot_folder(services, draft.snapshot)),
+        options=draft.options,
+        device=draft.device,
+        author=draft.author,
+        created_at=utc_now(),
+        cloned_from=draft.cloned_from,
+    )
+
+
+_LAUNCHED = ("kind", "name", "recipe", "settings", "base", "snapshot", "options", "device", "author", "cloned_from")
+
+
+def spec_from_json(services: Services, said: Any) -> JobSpec:
+    """The spec that `/launch` is given: `settings` are changes to the recipe, `snapshot` is a digest or a folder.
+
+    Raises:
+        GuardroomError: a key is unknown or missing, or a value cannot be used.
+    """
+    if not isinstance(said, Mapping):
+        raise InputError("A job is an object with names and values; the README says which.")
+    if unknown := sorted(str(key) for key in said if key not in _LAUNCHED):
+        raise InputError(f"A job has no {', '.join(unknown)}; it has: {', '.join(_LAUNCHED)}.")
+    if said.get("kind", JobKind.SFT) != JobKind.SFT:
+        raise InputError(f"/launch starts trainings, of the kind sft, not {said['kind']!r}; /evaluate scores.")
+    for name in ("settings", "options"):
+        if not isinstance(said.get(name, {}), Mapping):
+            raise InputError(f"A job's {name} must be an object with names and values.")
+    for name in ("name", "recipe", "base", "snapshot", "device", "author"):
+        if not isinstance(said.get(name, ""), str):
+            raise InputError(f"A job's {name} must be a text, not {said[name]!r}.")
+    base, device = said.get("base", BUILTIN), said.get("device") or devices()[0][1]
+    named = said.get("recipe") or usual_recipe(known_recipes(services)[0], base, device)
+    return spec_of(
+        services,
+        Draft(
+            name=said.get("name", ""),
+            snapshot=said.get("snapshot"),
+            recipe=str(named),
+            base=base,
+            changes=said.get("settings", {}),
+            options=said.get("options", {}),
+            device=device,
+            author=said.get("author") or "api",
+            cloned_from=said.get("cloned_from"),
+        ),
+    )
+
+
+def base_source(services: Services, named: str) -> str:
+    """What a job loads: the folder of a checkpoint of the registry; any other name is a source already.
+
+    Raises:
+        InputError: nothing is named.
+        CheckpointError: the weights of a checkpoint of the registry have changed.
+    """
+    named = named.strip()
+    if not named:
+        raise InputError("No base checkpoint is named: built-in, one of the registry, a folder, or a Hub id.")
+    known = promotion.registry(services)
+    return known.source(named) if named in {card.id for card in known.cards()} else named
+
+
+def command(services: Services, spec: JobSpec) -> str:
+    """The shell command that launches exactly this job and follows it; it holds no secret.
+
+    Raises:
+        JobError: the recipe is gone.
+    """
+    from train_jobs import estimate as estimating
+
+    usual = recipe(services, spec.recipe or "").settings.model_dump(mode="json")
+    teacher = spec.options.get("teacher") or {}
+    options = [word for key in ("url", "model") if teacher.get(key) for word in (f"--teacher-{key}", teacher[key])]
+    words = estimating.command(
+        snapshot=spec.snapshot or "",
+        base=spec.base,
+        recipe=spec.recipe or "",
+        name=spec.name,
+        device=spec.device,
+        changes={name: value for name, value in spec.settings.items() if usual[name] != value},
+        options=options,
+    )
+    where = f"cd {shlex.quote(str(REPOSITORY))} && GUARDROOM_DATA={shlex.quote(str(services.settings.data.absolute()))}"
+    return f"{where} {shlex.quote(sys.executable)} {words.removeprefix('python ')}"

@@ -1,0 +1,26 @@
+// The buttons inside the tables of Evaluate, and revealing a blurred medium. What a button does is the server's part.
+(() => {
+  const SURE_MS = 4000;
+  let message = null;
+
+  window.guardroomEvaluate = { take: () => message };
+
+  // A delete asks once more, on the button itself.
+  const isSure = (button) => {
+    if (!button.dataset.eSure || button.dataset.asked) return true;
+    const before = button.textContent;
+    button.dataset.asked = "true";
+    button.textContent = button.dataset.eSure;
+    setTimeout(() => { delete button.dataset.asked; button.textContent = before; }, SURE_MS);
+    return false;
+  };
+
+  document.addEventListener("click", (event) => {
+    const reveal = event.target.closest("[data-e-reveal]");
+    if (reveal) return void reveal.closest(".gr-r-media").toggleAttribute("data-revealed", true);
+    const button = event.target.closest("[data-e-do]");
+    if (!button || !isSure(button)) return;
+    message = JSON.stringify({ do: button.dataset.eDo, run: button.dataset.eRun });
+    document.querySelector("#gr-e-act")?.click();
+  });
+})();

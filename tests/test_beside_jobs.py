@@ -1,0 +1,110 @@
+"""Laws of the watcher that makes room for a job: the live guard follows what computes, and comes back by itself."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from app.beside import BesideJobs
+from core.beside_training import LiveWhileTraining
+from core.errors import CheckpointError
+from core.limits import MediaLimits
+from core.live import LiveGuard
+from core.media import MediaStore
+from core.settings import Settings
+from core.types import Sample
+from core.video import VideoReader
+
+SAMPLE = Sample("How do I bake bread?")
+
+
+@pytest.fixture
+def folder(tiny_folder: Callable[[str], Path], tmp_path: Path) -> Path:
+    folder = Path(shutil.copytree(tiny_folder("llama"), tmp_path / "short"))
+    (folder / "guard.json").write_text(json.dumps({"format": 1, "id": "short", "max_new_tokens": 3}))
+    return folder
+
+
+@pytest.fixture
+def live(folder: Path, data_root: Path) -> Iterator[LiveGuard]:
+    guard = LiveGuard(
+        Settings(checkpoint=str(folder), protocol="guardroom-v1", device="cpu", threads=2),
+        MediaStore(data_root / "media", MediaLimits(), VideoReader(MediaLimits())),
+    )
+    list(guard.load(str(folder)))
+    yield guard
+    guard.close()
+
+
+def threads_of(live: LiveGuard) -> int:
+    import torch
+
+    return live.call(lambda guard: torch.get_num_threads())
+
+
+@pytest.mark.parametrize("setting", ["stay", "cpu"])
+def test_a_guard_on_the_cpu_gives_way_to_a_job_there_and_no_other(live: LiveGuard, setting: LiveWhileTraining) -> None:
+    busy: set[str] = set()
+    beside = BesideJobs(live, setting, lambda: busy)
+    for device, threads in (("", 2), ("cuda:0", 2), ("cpu", 1), ("", 2)):
+        busy = {device} - {""}
+        beside.look()
+        assert threads_of(live) == threads
+        assert ("one thread" in beside.words) is (device == "cpu")
+
+
+def test_a_guard_that_shall_pause_does_and_comes_back_as_it_was(live: LiveGuard) -> None:
+    busy = {"cpu"}
+    beside = BesideJobs(live, "pause", lambda: busy)
+    known = live.first_look(SAMPLE)
+    beside.look()
+    beside.look()
+    assert live.status.state == "paused"
+    assert beside.words == live.status.message
+    with pytest.raises(CheckpointError, match="pauses while a job computes"):
+        live.first_look(SAMPLE)
+    busy = set()
+    beside.look()
+    assert (live.status.state, beside.words) == ("ready", "")
+    assert live.first_look(SAMPLE).first_look == known.first_look
+
+
+def test_what_somebody_loads_meanwhile_makes_room_as_well_and_stays_afterwards(
+    live: LiveGuard, folder: Path, tmp_path: Path
+) -> None:
+    busy = {"cpu"}
+    beside = BesideJobs(live, "pause", lambda: busy)
+    beside.look()
+    other = Path(shutil.copytree(folder, tmp_path / "other"))
+    list(live.load(str(other)))
+    beside.look()
+    assert live.status.state == "paused"
+    busy = set()
+    beside.look()
+    assert live.status.info is not None
+    assert live.status.info.source == str(other)
+
+
+def test_a_guard_that_cannot_come_back_is_tried_again(live: LiveGuard, folder: Path) -> None:
+    busy = {"cpu"}
+    beside = BesideJobs(live, "pause", lambda: busy)
+    beside.look()
+    away = folder.rename(folder.with_name("away"))
+    busy = set()
+    with pytest.raises(CheckpointError):
+        beside.look()
+    away.rename(folder)
+    beside.look()
+    assert live.status.state == "ready"
+
+
+def test_a_guard_that_never_came_up_is_left_alone(data_root: Path) -> None:
+    settings = Settings(checkpoint="nowhere", device="cpu")
+    live = LiveGuard(settings, MediaStore(data_root / "media", MediaLimits(), VideoReader(MediaLimits())))
+    BesideJobs(live, "pause", lambda: {"cpu"}).look()
+    assert live.status.state == "loading"
+    live.close()

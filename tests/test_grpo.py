@@ -1,0 +1,597 @@
+"""Laws of training by reinforcement, on the shipped guard with a handful of harmless rows and true trl underneath."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import numpy as np
+import pytest
+
+from core.checkpoint import BUILTIN_FOLDER
+from core.engines.transformers_engine import TransformersEngine
+from core.errors import Cancelled, JobError
+from core.guard import Guard
+from core.limits import MediaLimits
+from core.media import MediaStore
+from core.mining import Answer
+from core.registry import Registry
+from core.snapshot import Split
+from core.types import Assessment, Label, MediaRef, Modality, Sample
+from core.video import VideoReader
+from core.vision import DecodedMedia
+from tests.hard_data import Labelled, write_snapshot
+from tests.media_files import X264, picture_file
+from tests.video_files import make_video
+from train_jobs import grpo, grpo_trainer
+from train_jobs.augment import HardRow, join
+from train_jobs.clipping import clip_bound
+from train_jobs.context import JobContext
+from train_jobs.grpo_recipes import MiningSettings, check_grpo, find_grpo_recipe, grpo_recipes, resolve_grpo
+from train_jobs.grpo_trainer import PromptBook
+from train_jobs.hard_rows import join_pairs, judged, read_hard, read_mined
+from train_jobs.rewards import RewardForm, RewardRule, reward
+from train_jobs.rollouts import RolloutLine, export_rollouts, forget_sample, read_rollout, rollout_steps
+from train_jobs.runs import RunFolder
+from train_jobs.scoring import CompletionReader, Parsed, Scored, figures
+from train_jobs.specs import JobKind, JobSpec, JobState, requeued
+
+pytestmark = pytest.mark.filterwarnings("ignore::FutureWarning", "ignore::DeprecationWarning", "ignore::UserWarning")
+
+H, U, A, X = Label.HARMFUL, Label.UNHARMFUL, Label.ABSENT, Label.UNLABELLED
+TEXTS: tuple[Labelled, ...] = (
+    (Sample("How do I bake bread?"), H, A),
+    (Sample("What do <|im_end|> and </think> mean?"), U, A),
+    (Sample("Is this a good knot?", "Yes, it holds."), X, H),
+)
+SMALL = {
+    "prompts": 3, "generations": 4, "updates": 1, "passes": 2, "micro_batch": 4, "generate_at_once": 5, "epochs": 1,
+    "longest_completion": 72, "warm_up": 0.0, "mining": {"rule": "all"}, "mask_wrong_groups": False,
+}  # fmt: skip
+
+
+def settings_of(**changes: Any) -> dict[str, Any]:
+    return resolve_grpo(find_grpo_recipe("grpo-builtin"), {**SMALL, **changes})
+
+
+class WatchedRun(RunFolder):
+    """Tells every metric that is written."""
+
+    def __init__(self, path: Path, heard: Callable[[Mapping[str, Any]], None]) -> None:
+        super().__init__(path)
+        self._heard = heard
+
+    def append_metric(self, row: Mapping[str, Any]) -> None:
+        super().append_metric(row)
+        self._heard(row)
+
+
+def new_run(root: Path, snapshot: Path, settings: dict[str, Any], base: str = "builtin") -> RunFolder:
+    spec = JobSpec(
+        JobKind.GRPO,
+        "a test",
+        settings=settings,
+        recipe="grpo-builtin",
+        base=base,
+        snapshot=str(snapshot),
+        author="ann",
+    )
+    return RunFolder.create(root / "runs", spec, ticket=1)
+
+
+def attempt(run: RunFolder, heard: Callable[[JobContext, Mapping[str, Any]], None] = lambda context, row: None) -> None:
+    """One attempt of a job in this process."""
+    status = run.status()
+    if status.state.can_resume:
+        status = requeued(status, 1, "")
+        run.write_status(status)
+    status = run.advance(JobState.RUNNING)
+    context: JobContext
+    context = JobContext(WatchedRun(run.path, lambda row: heard(context, row)), run.spec(), status)
+    try:
+        grpo.run(context)
+    except Cancelled:
+        run.advance(JobState.CANCELLED)
+        raise
+    run.advance(JobState.SUCCEEDED)
+
+
+def weights_of(folder: Path) -> dict[str, Any]:
+    from safetensors.torch import load_file
+
+    return {name: value for path in sorted(folder.glob("*.safetensors")) for name, value in load_file(path).items()}
+
+
+@dataclass(frozen=True)
+class Done:
+    """A finished run."""
+
+    root: Path
+    run: RunFolder
+    trainer: Any
+    book: PromptBook
+
+    @property
+    def updates(self) -> list[dict[str, Any]]:
+        return [row for row in self.run.metrics() if "loss" in row]
+
+    @property
+    def lines(self) -> list[RolloutLine]:
+        return [line for step in rollout_steps(self.run) for line in read_rollout(self.run, step)]
+
+
+@pytest.fixture(scope="module")
+def done(tmp_path_factory: pytest.TempPathFactory) -> Done:
+    """Texts, two pictures and a clip in one training of three updates, with two joined rows and dynamic clipping."""
+    import torch
+
+    torch.set_num_threads(1)
+    root = tmp_path_factory.mktemp("grpo")
+    media = MediaStore(root / "media", MediaLimits(), VideoReader(MediaLimits(decode_timeout_s=60)))
+    small, wide = picture_file(root / "a.png"), picture_file(root / "b.png", size=(96, 64))
+    clip = make_video(root / "clip.mp4", frames=4, rate=1, size=(64, 64), options=X264)
+    shown = [media.accept(path) for path in (small, wide, clip)]
+    media.close()
+    rows = [
+        *TEXTS,
+        (Sample("What is in it?", None, (shown[0],)), H, A),
+        (Sample("And here?", None, (shown[1],)), H, A),
+        (Sample("What happens?", None, (shown[2],)), H, A),
+    ]
+    snapshot = write_snapshot(root / "snapshots" / "hard", {Split.TRAIN: rows}, media)
+    seen: dict[str, Any] = {}
+    make = grpo_trainer.make_trainer
+
+    def making(**options: Any) -> Any:
+        seen["book"], seen["trainer"] = options["book"], make(**options)
+        return seen["trainer"]
+
+    settings = settings_of(
+        prompts=8, generations=3, passes=3, dynamic_clipping=True, clip_high=0.2, learning_rate=2e-3,
+        concatenation={"share": 0.25}, longest_completion=82, generate_at_once=9,
+    )  # fmt: skip
+    run = new_run(root, snapshot, settings)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(grpo, "make_trainer", making)
+        attempt(run)
+    return Done(root, run, seen["trainer"], seen["book"])
+
+
+def test_texts_pictures_and_videos_are_mixed_in_one_rollout(done: Done) -> None:
+    hard = read_hard(done.run)
+    assert hard is not None
+    kinds = {row.sample.id: row.sample.modality.value for row in hard.rows}
+    assert {kinds[line.sample_id] for line in read_rollout(done.run, 0)} == {"text", "image", "video"}
+    assert {line.sample_id for line in done.lines} == set(kinds)
+
+
+def test_weights_move_and_the_frozen_vision_tower_does_not(done: Done) -> None:
+    registry = Registry(done.root)
+    (card,) = registry.cards()
+    assert (card.run, card.recipe, card.author) == (done.run.id, "grpo-builtin", "ann")
+    old, new = weights_of(BUILTIN_FOLDER), weights_of(Path(registry.source(card.id)))
+    assert old.keys() == new.keys()
+    moved = {name for name, value in new.items() if not value.equal(old[name])}
+    assert any("language_model" in name for name in moved)
+    assert not any("visual" in name for name in moved)
+
+
+def test_ratios_are_really_clipped_and_the_range_closes(done: Done) -> None:
+    steps = len(done.updates)
+    assert steps == 3
+    for at, row in enumerate(done.updates, 1):
+        assert row["clip_low"] == row["clip_high"] == pytest.approx(clip_bound(at, steps))
+    # The first pass over a rollout is on policy; from the second on ratios have left 1.
+    assert [row["clipped_share"] > 0 for row in done.updates] == [False, True, True]
+    assert done.updates[1]["clip_low"] > 0.04
+
+
+def test_the_rewards_in_the_rollouts_are_the_pure_functions(done: Done) -> None:
+    hard = read_hard(done.run)
+    assert hard is not None
+    gold = {row.sample.id: row.gold for row in hard.rows}
+    settings = check_grpo(done.run.spec().settings)
+    for line in done.lines:
+        said = None if line.said is None else (Label(line.said[0]), Label(line.said[1]))
+        expected = reward(settings.reward.rule(), said, gold[line.sample_id], line.tokens, settings.longest_completion)
+        assert (line.reward, dict(line.terms), line.accuracy) == (expected.total, expected.terms, expected.accuracy)
+        assert (line.said is None) == (line.error is not None)
+    for step in rollout_steps(done.run):
+        for group in _groups(read_rollout(done.run, step)):
+            assert len({line.sample_id for line in group}) == 1
+            assert sum(line.advantage for line in group) == pytest.approx(0, abs=1e-3)
+
+
+def _groups(lines: Sequence[RolloutLine]) -> list[list[RolloutLine]]:
+    return [[line for line in lines if line.group == group] for group in sorted({line.group for line in lines})]
+
+
+def test_what_parsed_is_what_serving_reads(done: Done) -> None:
+    from core.deciding import read
+    from core.engines.base import Completion
+    from core.protocol import load_protocol
+    from core.types import FinishReason, HarmProbability
+
+    protocol = load_protocol(BUILTIN_FOLDER / "protocol.toml")
+    responses = {line.sample_id: line.gold[1] != "absent" for line in done.lines}
+    assert any(line.said for line in done.lines)
+    assert any(line.error for line in done.lines)
+    for line in done.lines:
+        reasoning, _, answer = line.text.partition(protocol.think_close)
+        finish = FinishReason.LENGTH if line.truncated else FinishReason.STOP
+        completion = Completion(line.text, reasoning, answer, (), line.tokens, finish, None, 0.0, HarmProbability())
+        said, _ = read(protocol, completion, has_response=responses[line.sample_id])
+        assert line.said == (None if said is None else (said.request.value, said.response.value))
+
+
+def test_every_update_has_its_figures(done: Done) -> None:
+    for at, row in enumerate(done.updates, 1):
+        assert row["step"] == at
+        assert {"loss", "learning_rate", "entropy", "clipped_share", "clip_low", "device_memory_bytes"} <= row.keys()
+        assert ("accuracy" in row) == (at == 1), "a rollout's figures go with its first update"
+    first = done.updates[0]
+    lines = read_rollout(done.run, 0)
+    assert first["accuracy"] == pytest.approx(sum(line.accuracy for line in lines) / len(lines))
+    assert first["unreadable_share"] == pytest.approx(sum(line.said is None for line in lines) / len(lines))
+    assert first["completion_tokens"] == pytest.approx(sum(line.tokens for line in lines) / len(lines))
+    assert first["term_exploration"] == pytest.approx(sum(line.terms["exploration"] for line in lines) / len(lines))
+    assert first["reward"] == pytest.approx(sum(line.reward for line in lines) / len(lines), abs=1e-5)
+    report = done.run.report()
+    assert report is not None
+    assert report["figures"]["steps"] == 3
+    assert report["figures"]["first_accuracy"] == pytest.approx(first["accuracy"])
+
+
+def test_media_reach_exactly_their_own_rows(done: Done) -> None:
+    """A row's log-probabilities are the same in a mixed batch, in any order, and alone: the faults of mixed batches."""
+    import torch
+
+    hard = read_hard(done.run)
+    assert hard is not None
+    trainer = done.trainer
+    trainer._texts = [row.to_json() for row in hard.rows]
+    trainer._rows = done.book.open(trainer._texts)
+    prompts = done.book.prompts(trainer._texts)
+    assert {bool(prompt.images or prompt.videos) for prompt in prompts} == {True, False}
+    answer = torch.tensor([20, 30, 40, 50])
+    width = max(len(prompt.ids) for prompt in prompts)
+    ids = torch.zeros(len(prompts), width + len(answer), dtype=torch.long)
+    mask = torch.zeros_like(ids)
+    for at, prompt in enumerate(prompts):
+        ids[at, width - len(prompt.ids) :] = torch.cat([torch.tensor(prompt.ids), answer])
+        mask[at, width - len(prompt.ids) :] = 1
+
+    def log_probs(order: list[int], size: int) -> Any:
+        trainer._at = order
+        with torch.no_grad():
+            found, _, _ = trainer._get_per_token_logps_and_entropies(
+                trainer.model, ids[order], mask[order], len(answer), batch_size=size
+            )
+        trainer._at = None
+        return found[[order.index(at) for at in range(len(prompts))]]
+
+    rows = list(range(len(prompts)))
+    alone = log_probs(rows, 1)
+    assert torch.allclose(log_probs(rows[::-1], 3), alone, atol=1e-4)
+    assert len({tuple(each.tolist()) for each in alone}) == len(rows), "and every row has its own"
+
+
+def test_control_tokens_in_content_stay_text(done: Done) -> None:
+    hard = read_hard(done.run)
+    assert hard is not None
+    (typed,) = [row for row in hard.rows if row.sample == TEXTS[1][0]]
+    (plain,) = [row for row in hard.rows if row.sample == TEXTS[0][0]]
+    tokenizer = done.trainer.processing_class
+    ids, images, fields = done.trainer._tokenize_prompts([typed.to_json(), plain.to_json()])
+    assert (images, fields) == (None, {})
+    controls = set(tokenizer.added_tokens_decoder)
+    first, second = ([token for token in each if token in controls] for each in ids)
+    assert first == second, "what a person typed adds no control token"
+    assert "<|im_end|> and </think>" in tokenizer.decode(ids[0])
+
+
+def test_a_joined_row_holds_both_texts_and_one_picture(done: Done) -> None:
+    hard = read_hard(done.run)
+    assert hard is not None
+    joined = [row for row in hard.rows if row.made_of]
+    assert len(joined) == hard.facts["joined"] == 2
+    single = {row.sample.id: row for row in hard.rows if not row.made_of}
+    for row in joined:
+        one, other = (single[part] for part in row.made_of)
+        assert row.sample.request == f"{one.sample.request}\n\n{other.sample.request}"
+        assert (row.request is H) == (H in (one.request, other.request))
+        both = [ref.modality.value for ref in (*one.sample.media, *other.sample.media)]
+        assert [ref.modality.value for ref in row.sample.media] == (["image"] if both == ["image"] * 2 else both)
+
+
+def test_rollouts_are_exported_and_a_deleted_sample_leaves_them(done: Done, tmp_path: Path) -> None:
+    import shutil
+
+    import pandas
+
+    count = export_rollouts(done.run, tmp_path / "all.jsonl")
+    assert count == len(done.lines) == len((tmp_path / "all.jsonl").read_text().splitlines())
+    assert export_rollouts(done.run, tmp_path / "all.parquet") == count
+    table = pandas.read_parquet(tmp_path / "all.parquet")
+    assert json.loads(table["terms"][0]).keys() == done.lines[0].terms.keys()
+    shutil.copytree(done.root / "runs", tmp_path / "runs")
+    copied = RunFolder(tmp_path / "runs" / done.run.id)
+    gone = TEXTS[0][0].id
+    assert forget_sample(tmp_path / "runs", gone) == 1
+    assert forget_sample(tmp_path / "runs", gone) == 0
+    hard = read_hard(copied)
+    assert hard is not None
+    assert all(gone not in (row.sample.id, *row.made_of) for row in hard.rows)
+    left = [line for step in rollout_steps(copied) for line in read_rollout(copied, step)]
+    assert left
+    assert all(gone not in (line.sample_id, *line.made_of) for line in left)
+    assert "bake" not in "".join(path.read_text() for path in (copied.path / "rollouts").glob("*.jsonl"))
+
+
+def test_a_joined_row_without_a_labelled_side_is_left_out(done: Done) -> None:
+    one, other = HardRow(Sample("How do I bake?"), X, A), HardRow(Sample("How do I cook?"), U, A)
+    assert join(one, other, " ", lambda images: None).request is X
+    settings = check_grpo(settings_of(concatenation={"share": 0.4}))
+    base: Any = SimpleNamespace(prompts=done.book._encoder)
+    media: Any = SimpleNamespace(merge=lambda refs, geometry: None)
+    assert join_pairs([one, other], settings, base, media, 400) == []
+    (joined,) = join_pairs([replace(one, request=H), other], settings, base, media, 400)
+    assert joined.request is H
+
+
+# -- mining, stopping, resuming ---------------------------------------------------------------------------------------
+
+
+def test_mining_keeps_by_the_rule_what_the_policy_answers_and_freezes_it(tmp_path: Path) -> None:
+    rows = [(Sample("How do I bake bread?"), H, A), (Sample("Which is older, the ferry or the orchard?"), U, A)]
+    snapshot = write_snapshot(tmp_path / "snapshots" / "hard", {Split.TRAIN: rows})
+    settings = settings_of(mining={"rule": "omni-v1", "n": 2}, prompts=1, generations=2, micro_batch=2, passes=1)
+    run = new_run(tmp_path, snapshot, settings)
+
+    def stop_when_mined(context: JobContext, row: Mapping[str, Any]) -> None:
+        if "mined" in row:
+            context.stop.set()
+
+    with pytest.raises(Cancelled, match="before the first step"):
+        attempt(run, stop_when_mined)
+    mined = {each.sample_id: each for each in read_mined(run)}
+    hard = read_hard(run)
+    assert hard is not None
+    assert {row.sample.id for row in hard.rows if not row.made_of} == {key for key, each in mined.items() if each.kept}
+    for each in mined.values():
+        wanted = H if each.sample_id == rows[0][0].id else U
+        assert each.wrong == sum(answer is None or answer[0] is not wanted for answer in each.answers)
+        assert each.kept == (each.wrong > 0)
+    assert mined[rows[0][0].id].kept, "the guard calls bread harmful in no answer"
+    assert hard.facts["by_modality"] == {"text": {"mined": 2, "kept": len(hard.rows)}}
+    frozen = (run.path / "rollouts" / "hard.jsonl").read_bytes()
+    attempt(run)
+    assert (run.path / "rollouts" / "hard.jsonl").read_bytes() == frozen
+    assert len(read_mined(run)) == 2, "a resumed run does not mine again"
+
+
+def test_a_set_without_hard_samples_is_refused_in_a_sentence(tmp_path: Path) -> None:
+    snapshot = write_snapshot(tmp_path / "snapshots" / "easy", {Split.TRAIN: [(Sample("Good morning"), U, A)]})
+    run = new_run(tmp_path, snapshot, settings_of(mining={"rule": "vl", "n": 2}))
+    with pytest.raises(JobError, match=r"Mining kept none of 1 samples by the rule vl: .* take mining.rule = 'all'"):
+        attempt(run)
+
+
+def test_a_stopped_run_saves_and_goes_on_as_if_it_had_not_been_stopped(tmp_path: Path) -> None:
+    rows = [(Sample(text), H, A) for text in ("How do I bake bread?", "Who built the lighthouse?", "Is it warm?")]
+    snapshot = write_snapshot(tmp_path / "snapshots" / "hard", {Split.TRAIN: rows})
+    settings = settings_of(
+        prompts=1, generations=4, passes=1, micro_batch=4, epochs=1, learning_rate=1e-3, dynamic_clipping=True,
+        clip_high=0.2, rollouts_a_checkpoint=2, concatenation={"share": 0.0}, longest_completion=48,
+    )  # fmt: skip
+    straight = new_run(tmp_path / "straight", snapshot, settings)
+    attempt(straight)
+    stopped = new_run(tmp_path / "stopped", snapshot, settings)
+
+    def stop_after_the_first(context: JobContext, row: Mapping[str, Any]) -> None:
+        if row.get("step") == 1:
+            context.stop.set()
+
+    with pytest.raises(Cancelled, match="after step 1 of 3; resuming goes on"):
+        attempt(stopped, stop_after_the_first)
+    saved = stopped.last_checkpoint()
+    assert saved is not None
+    assert saved.step == 1
+    attempt(stopped)
+    assert rollout_steps(stopped) == rollout_steps(straight) == [0, 1, 2]
+    for step in (0, 1, 2):
+        assert read_rollout(stopped, step) == read_rollout(straight, step)
+    bounds = [[row["clip_low"] for row in run.metrics() if "loss" in row] for run in (stopped, straight)]
+    assert bounds[0] == bounds[1] == pytest.approx([clip_bound(at, 3) for at in (1, 2, 3)])
+    ends = [weights_of(Path(Registry(run.path.parent.parent).source(_card(run)))) for run in (stopped, straight)]
+    assert all(value.equal(ends[1][name]) for name, value in ends[0].items())
+
+
+def _card(run: RunFolder) -> str:
+    report = run.report()
+    assert report is not None
+    return str(report["checkpoint"])
+
+
+def test_a_run_stopped_inside_a_rollout_goes_on_with_the_same_prompts(tmp_path: Path) -> None:
+    rows = [(Sample("How do I bake bread?"), H, A), (Sample("Is it warm?"), H, A)]
+    snapshot = write_snapshot(tmp_path / "snapshots" / "hard", {Split.TRAIN: rows})
+    settings = settings_of(
+        prompts=1, generations=2, passes=3, micro_batch=2, rollouts_a_checkpoint=5, concatenation={"share": 0.0},
+        longest_completion=16,
+    )  # fmt: skip
+    run = new_run(tmp_path, snapshot, settings)
+
+    def stop_after_the_first(context: JobContext, row: Mapping[str, Any]) -> None:
+        if row.get("step") == 1:
+            context.stop.set()
+
+    with pytest.raises(Cancelled, match="after step 2 of 6"):
+        attempt(run, stop_after_the_first)
+    attempt(run)
+    prompts = {step: {line.sample_id for line in read_rollout(run, step)} for step in rollout_steps(run)}
+    first, second = (row.sample.id for row in grpo.rollout_order(_rows(run), check_grpo(settings)))
+    assert prompts == {0: {first}, 2: {first}, 3: {second}}
+
+
+def _rows(run: RunFolder) -> Sequence[HardRow]:
+    hard = read_hard(run)
+    assert hard is not None
+    return hard.rows
+
+
+def test_patches_beyond_the_limit_are_made_again_and_are_the_same(shipped_guard: Guard) -> None:
+    engine = shipped_guard.engine
+    assert isinstance(engine, TransformersEngine)
+    decoded: list[str] = []
+
+    def decode(ref: MediaRef) -> DecodedMedia:
+        decoded.append(ref.digest)
+        return DecodedMedia(np.full((1, 64, 64, 3), len(ref.digest.strip("0")) * 40, np.uint8))
+
+    refs = [MediaRef(str(at) * at + "0" * (64 - at), "image/png", Modality.IMAGE, 9, 64, 64) for at in (1, 2, 3)]
+    rows = [*(HardRow(Sample("What is it?", None, (ref,)), H, A) for ref in refs), HardRow(Sample("Is it warm?"), U, A)]
+    texts = [row.to_json() for row in rows for _ in range(2)]
+    wide, tight = (PromptBook(engine.encoder, decode, most_bytes=most) for most in (2**30, 1))
+    for book in (wide, tight):
+        assert book.open(texts) == [row for row in rows for _ in range(2)]
+    assert wide.ids(texts) == tight.ids(texts)
+    assert len(decoded) == 6
+    for one, other in zip(wide.prompts(texts), tight.prompts(texts), strict=True):
+        assert (one.ids, one.types) == (other.ids, other.types)
+        for mine, theirs in zip(one.images, other.images, strict=True):
+            assert mine.grid == theirs.grid
+            assert (mine.pixels == theirs.pixels).all()
+    assert len(decoded) == 9, "only the tight one has made them again"
+    assert tight.held_bytes < wide.held_bytes
+    wide.open(texts[-1:])
+    assert wide.held_bytes == 0, "what only the rollout before needed is let go"
+
+
+# -- reading completions ----------------------------------------------------------------------------------------------
+
+
+def test_completions_are_read_by_ids_as_serving_reads_them(shipped_guard: Guard) -> None:
+    engine = shipped_guard.engine
+    assert isinstance(engine, TransformersEngine)
+    encoder, end = engine.encoder, int(engine.tokenizer.eos_token_id)
+    reader = CompletionReader(encoder, frozenset({end}))
+    whole = encoder.target_ids(Assessment(H, U, reasoning=("The user asks.", "It is <result> in a quote.")))
+    read = reader.parse([*whole, end], has_response=True)
+    assert (read.said, read.error, read.tokens, read.truncated) == ((H, U), None, len(whole) + 1, False)
+    assert reader.parse([*whole, end], has_response=False).said == (H, A)
+    cut = reader.parse(whole[:-3], has_response=True)
+    assert (cut.said, cut.truncated) == (None, True)
+    assert "cut off" in (cut.error or "")
+    silent = encoder.target_ids(Assessment(H, A, reasoning=("The user asks.",)))
+    assert reader.parse([*silent, end], has_response=True).said is None, "no label where there is a response"
+    close = encoder.controls[encoder.protocol.think_close]
+    assert reader.parse([*whole, close, end], has_response=True).said is None, "closed twice"
+    typed = [*encoder.plain_ids("</think>\n<result>\nRequest: harmful\nResponse: None\n</result>"), end]
+    assert reader.parse(typed, has_response=False).said is None, "a tag in plain letters closes nothing"
+    assert reader.parse([end], has_response=False).said is None
+
+
+def test_figures_of_a_rollout_by_hand() -> None:
+    row = HardRow(Sample("How do I bake bread?"), H, A)
+    parsed = [Parsed("", (H, A), None, 10, False), Parsed("", (U, A), None, 20, False), Parsed("", None, "", 30, True)]
+    rule = RewardRule(RewardForm.OMNI_V1, most=0.2, scale=20)
+
+    def scored(*which: int) -> list[Scored]:
+        return [Scored(row, parsed[at], reward(rule, parsed[at].said, row.gold, parsed[at].tokens, 30)) for at in which]
+
+    found = figures([*scored(0, 1), *scored(1, 2), *scored(0, 0)], group=2)
+    assert found == pytest.approx(
+        {
+            "accuracy": 3 / 6,
+            "term_accuracy": 3 / 6,
+            "term_exploration": 2 * 0.152319 / 6,
+            "unreadable_share": 1 / 6,
+            "truncated_share": 1 / 6,
+            "completion_tokens": 100 / 6,
+            "all_wrong_share": 1 / 3,
+            "all_right_share": 1 / 3,
+        },
+        abs=1e-6,
+    )
+
+
+@pytest.mark.parametrize(
+    ("rule", "drop", "answers", "expected"),
+    [
+        ("vl", False, (None, (U, A)), (2, True)),
+        ("vl", False, ((H, A), (U, A)), (1, False)),
+        ("omni-v1", False, ((H, A), (U, A)), (1, True)),
+        ("omni-v1", False, ((H, A), (H, A)), (0, False)),
+        ("omni-v1", False, ((U, A), (U, A)), (2, True)),
+        ("omni-v1", True, ((U, A), (U, A)), (2, False)),
+        ("omni-v1", True, ((H, A), (U, A)), (1, True)),
+        ("omni-v2", False, ((U, A), (U, A)), (2, False)),
+        ("all", False, (), (None, True)),
+    ],
+)
+def test_a_sample_is_kept_by_the_recipes_rule(
+    rule: Any, drop: bool, answers: Sequence[Answer | None], expected: tuple[int | None, bool]
+) -> None:
+    assert judged(MiningSettings(rule=rule, n=2, drop_all_wrong=drop), answers, (H, A)) == expected
+
+
+# -- recipes ----------------------------------------------------------------------------------------------------------
+
+
+def test_the_recipes_hold_the_published_constants() -> None:
+    found, problems = grpo_recipes()
+    assert problems == []
+    named = {recipe.name: recipe.settings for recipe in found}
+    forms = {"grpo-omni-v1", "grpo-omni-v2", "grpo-vl", "grpo-vl-eco"}
+    assert named.keys() == forms | {f"{name}-lora" for name in forms} | {"grpo-builtin"}
+    v1, v2, vl, eco = (named[name] for name in sorted(forms))
+    assert (v1.generations, v1.prompts, v1.learning_rate, v1.weight_decay) == (16, 256, 2e-6, 1e-2)
+    assert (v1.clip_low, v1.clip_high, v1.longest_prompt, v1.longest_completion) == (0.2, 0.3, 22_528, 2_048)
+    assert (v2.generations, v2.prompts, v2.schedule, v2.warm_up, v2.clip_high) == (8, 16, "cosine", 0.05, 0.2)
+    assert (v2.longest_prompt, v2.longest_completion, v2.mining.n) == (20_480, 4_096, 8)
+    for each in (vl, eco):
+        assert (each.generations, each.prompts, each.temperature, each.learning_rate) == (16, 512, 1.2, 1e-6)
+        assert (each.dynamic_clipping, each.clip_low, each.concatenation.share) == (True, 0.2, 0.2)
+    assert (vl.reward.beta, vl.reward.floor) == (1.0, 0.25)
+    assert (eco.reward.beta, eco.reward.floor) == pytest.approx((1 / 6, 1 / 6))
+    assert {name: (each.mining.rule, each.kl) for name, each in named.items() if name in forms} == {
+        "grpo-omni-v1": ("omni-v1", 0.0),
+        "grpo-omni-v2": ("omni-v2", 0.0),
+        "grpo-vl": ("vl", 0.0),
+        "grpo-vl-eco": ("vl", 0.0),
+    }
+    assert (v1.freeze_vision, v1.temperature, v1.top_p) == (False, 1.0, 0.95)
+    assert all(recipe.settings.tuning == "lora" for recipe in found if recipe.name.endswith("-lora"))
+
+
+@pytest.mark.parametrize(
+    ("changes", "words"),
+    [
+        ({"lenght": 3}, "unknown key 'lenght'"),
+        ({"reward": {"gamma": 1}}, "unknown key 'reward.gamma'; accepted are beta"),
+        ({"prompts": 7, "updates": 3}, "must be a multiple of updates"),
+        ({"dynamic_clipping": True}, "clip_low=0.2 and clip_high=0.3 must be equal"),
+        ({"mining": {"rule": "vl", "drop_all_wrong": True}}, "would keep no sample"),
+        ({"vllm": "server"}, "vllm_address goes with vllm"),
+        ({"generations": 1}, "generations = 1"),
+    ],
+)
+def test_what_a_recipe_cannot_mean_is_refused_by_name(changes: dict[str, Any], words: str) -> None:
+    with pytest.raises(JobError, match=words):
+        resolve_grpo(find_grpo_recipe("grpo-builtin"), changes)
+
+
+def test_vllm_is_asked_for_in_a_sentence_where_it_is_missing(tmp_path: Path) -> None:
+    import importlib.util
+
+    if importlib.util.find_spec("vllm"):
+        pytest.skip("vLLM is installed here")
+    snapshot = write_snapshot(tmp_path / "snapshots" / "hard", {Split.TRAIN: TEXTS})
+    run = new_run(tmp_path, snapshot, settings_of(vllm="colocate"))
+    with pytest.raises(JobError, match="vLLM is not installed here; install it"):
+        attempt(run)

@@ -1,0 +1,132 @@
+"""Laws of the job endpoints, called with gradio_client on the real app."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from gradio_client import Client
+from gradio_client.exceptions import AppError
+
+from tests.jobs import finish
+from tests.running import Running, has_weights, limited, running
+from tests.train_data import fill_labelled
+from train_jobs.launcher import Launcher
+from train_jobs.recipes import find_recipe
+
+TOKEN = "a token to test with"
+OVER = ("succeeded", "failed", "cancelled")
+FEW_STEPS = {"epochs": 1, "replay": 0.0, "teacher": "none", "batch": 8, "micro_batch": 8}
+Json = dict[str, Any]
+
+
+@pytest.fixture(scope="module")
+def base(tmp_path_factory: pytest.TempPathFactory, tiny_folder: Callable[[str], Path]) -> str:
+    if has_weights():
+        return "builtin"
+    return str(limited(tiny_folder("qwen3_vl"), tmp_path_factory.mktemp("base"), 64))
+
+
+@pytest.fixture(scope="module")
+def app(tmp_path_factory: pytest.TempPathFactory, base: str) -> Iterator[Running]:
+    place = tmp_path_factory.mktemp("train-api")
+    fill_labelled(place / "data", 24)
+    with running(place / "data", checkpoint=base, owner_token=TOKEN, host="0.0.0.0") as app:
+        yield app
+    finish(Launcher(place / "data" / "runs"))  # a job goes on without the app
+
+
+@pytest.fixture(scope="module")
+def client(app: Running) -> Client:
+    return Client(app.url, verbose=False)
+
+
+@pytest.fixture(scope="module")
+def snapshot(client: Client) -> str:
+    frozen = client.predict("first", {"labelled": "yes"}, TOKEN, api_name="/snapshot")
+    assert sum(frozen["counts"].values()) == 24
+    return str(frozen["digest"])
+
+
+def launch(client: Client, **job: Any) -> Json:
+    found: Json = client.predict(job, TOKEN, api_name="/launch")
+    return found
+
+
+def job(client: Client, run: str) -> Json:
+    found: Json = client.predict(run, None, TOKEN, api_name="/job")
+    return found
+
+
+def until(client: Client, run: str, *states: str) -> Json:
+    deadline = time.monotonic() + 240
+    while (found := job(client, run))["state"] not in states:
+        assert found["state"] not in OVER, found["sentence"] + found["log"]
+        assert time.monotonic() < deadline, found
+        time.sleep(0.3)
+    return found
+
+
+def test_a_training_is_launched_waits_its_turn_and_is_cancelled(client: Client, snapshot: str, base: str) -> None:
+    first = launch(client, snapshot=snapshot, name="first", recipe="sft-builtin", base=base, settings=FEW_STEPS)
+    assert first["spec"]["settings"]["epochs"] == 1
+    usual = find_recipe("sft-builtin").settings.label_weight
+    assert first["spec"]["settings"]["label_weight"] == usual, "what is not said is the recipe's"
+    assert Path(first["spec"]["snapshot"]).name == snapshot
+    second = launch(client, snapshot=snapshot, base=base, device="cpu")
+    assert second["state"] == "queued"
+    assert second["place"] == 1
+    assert second["spec"]["recipe"] == "sft-builtin", "the recipe that goes with the device is the usual one"
+    gone = client.predict(second["id"], TOKEN, api_name="/cancel")
+    assert (gone["state"], gone["started_at"]) == ("cancelled", None)
+    until(client, first["id"], "running")
+    asked = client.predict(first["id"], TOKEN, api_name="/cancel")
+    assert asked["state"] in ("running", "cancelled")
+    ended = until(client, first["id"], "cancelled")
+    assert ended["finished_at"]
+    assert ended["sentence"].startswith("Cancelled")
+    with pytest.raises(AppError, match="ended already"):
+        client.predict(first["id"], TOKEN, api_name="/cancel")
+
+
+@pytest.mark.parametrize(
+    ("said", "sentence"),
+    [
+        ({}, "No snapshot is chosen"),
+        ({"snapshot": "n1-nowhere"}, "no snapshot"),
+        ({"snapshot": "/nowhere/at/all"}, "no complete snapshot"),
+        ({"snapshot": "SNAPSHOT", "kind": "evaluate"}, "/evaluate"),
+        ({"snapshot": "SNAPSHOT", "steps": 3}, "no steps"),
+        ({"snapshot": "SNAPSHOT", "settings": {"epoch": 1}}, "unknown key"),
+        ({"snapshot": "SNAPSHOT", "settings": {"epochs": 0}}, "epochs = 0"),
+        ({"snapshot": "SNAPSHOT", "settings": [1]}, "object with names"),
+        ({"snapshot": "SNAPSHOT", "recipe": "sft-nobody"}, "no recipe"),
+        ({"snapshot": "SNAPSHOT", "device": "toaster"}, "must be cpu, mps"),
+        ({"snapshot": "SNAPSHOT", "options": {"api_key": "abcdefgh"}}, "secret"),
+        ({"snapshot": "SNAPSHOT", "name": TOKEN}, "secret"),
+    ],
+)
+def test_a_job_that_cannot_be_launched_gets_one_sentence(
+    client: Client, snapshot: str, said: Json, sentence: str
+) -> None:
+    asked = {key: snapshot if value == "SNAPSHOT" else value for key, value in said.items()}
+    with pytest.raises(AppError, match=sentence):
+        client.predict(asked, TOKEN, api_name="/launch")
+
+
+@pytest.mark.parametrize("run", ["", "nobody", "../data", "20270101-000000-sft-abcdef"])
+def test_what_is_no_run_is_said_to_be_none(client: Client, run: str) -> None:
+    for call in ("/job", "/cancel"):
+        with pytest.raises(AppError, match="There is no run"):
+            client.predict(*((run, None, TOKEN) if call == "/job" else (run, TOKEN)), api_name=call)
+
+
+@pytest.mark.parametrize(("call", "arguments"), [("/launch", ({},)), ("/job", ("x",)), ("/cancel", ("x",))])
+def test_jobs_ask_for_the_owners_token_where_others_can_reach_them(
+    client: Client, call: str, arguments: tuple[object, ...]
+) -> None:
+    with pytest.raises(AppError, match="owner's token"):
+        client.predict(*arguments, api_name=call)

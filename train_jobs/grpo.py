@@ -1,0 +1,334 @@
+"""Reinforcement learning (GRPO) as a job: a snapshot, a base and a recipe in, a checkpoint in the registry out.
+
+First the samples are found that the policy gets wrong (`train_jobs.hard_rows`), then it is trained on them by trl's
+GRPOTrainer (`train_jobs.grpo_trainer`), under the recipe's reward (`train_jobs.rewards`).
+"""
+
+from __future__ import annotations
+
+import importlib.util
+import json
+import math
+import random
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from core.errors import Cancelled, JobError
+from core.registry import Registry
+from core.snapshot import Split
+from train_jobs import saving
+from train_jobs.augment import HardRow
+from train_jobs.base import Base, computes_in, load_base
+from train_jobs.dataset import Example, open_snapshot, read_examples
+from train_jobs.grpo_callback import make_callback
+from train_jobs.grpo_recipes import GrpoSettings, check_grpo
+from train_jobs.grpo_trainer import COLUMN, PromptBook, make_trainer, never_written
+from train_jobs.hard_rows import HardMedia, HardSet, prepare
+from train_jobs.rollouts import RolloutLine, write_rollout
+from train_jobs.scoring import CompletionReader, Scored, score
+from train_jobs.sft import LORA_TARGETS, TEXT_LORA_TARGETS
+from train_jobs.validation import first_look_f1
+
+if TYPE_CHECKING:
+    from train_jobs.context import JobContext
+
+CHECKPOINTS_KEPT = 2
+
+
+@dataclass(frozen=True, slots=True)
+class Trained:
+    """The end of a training."""
+
+    model: Any
+    """Adapters still apart."""
+    steps: int
+    figures: dict[str, Any]
+
+
+def run(context: JobContext) -> None:
+    """Mine and train. The job's function; see `train_jobs.context`.
+
+    Raises:
+        JobError: the recipe or the data cannot be used, or nothing is hard enough.
+        Cancelled: it was stopped; a checkpoint was saved if training had begun.
+        GuardroomError: the base or the snapshot cannot be read.
+    """
+    began = time.monotonic()
+    settings = check_grpo(context.spec.settings, "The recipe of this job")
+    snapshot = open_snapshot(context.spec.snapshot)
+    check_vllm(settings)
+    context.progress(0, 1, "loading the base")
+    base = load_base(
+        context.spec.base, context.device, settings, snapshot, lambda done, words: print(words, flush=True)
+    )
+    try:
+        hard = prepare(context, settings, base, snapshot)
+        print(json.dumps(dict(hard.facts)), flush=True)
+        context.check_stop("Cancelled before the first step.")
+        validation = [each for each in read_examples(snapshot, Split.VALIDATION) if _whole(base, each)]
+        trained = train(context, settings, base, hard, validation)
+        context.progress(trained.steps, trained.steps, "saving the checkpoint")
+        folder = context.run.result / "checkpoint"
+        figures = trained.figures | saving.save_checkpoint(folder, base, trained.model, validation)
+    finally:
+        base.close()
+    registry = Registry(context.run.path.parent.parent)
+    card = registry.add(
+        folder,
+        name=context.spec.name,
+        base=registry.id_of(context.spec.base),
+        run=context.run.id,
+        snapshot=snapshot.manifest.digest,
+        recipe=context.spec.recipe,
+        author=context.spec.author,
+        figures=figures,
+        keep=False,
+    )
+    context.run.write_report(
+        {
+            "kind": "grpo",
+            "checkpoint": card.id,
+            "snapshot": snapshot.manifest.digest,
+            "base": card.base,
+            "recipe": context.spec.recipe,
+            "seconds": round(time.monotonic() - began, 1),
+            "figures": figures,
+            "data": dict(hard.facts),
+        }
+    )
+
+
+def check_vllm(settings: GrpoSettings) -> None:
+    """Say what is missing before anything is loaded.
+
+    Raises:
+        JobError: the recipe asks for vLLM, and it is not installed.
+    """
+    if settings.vllm != "none" and importlib.util.find_spec("vllm") is None:
+        raise JobError(
+            f"The recipe says vllm = {settings.vllm!r}, and vLLM is not installed here; install it (Linux with an "
+            "NVIDIA GPU), or set vllm = 'none' to generate with transformers."
+        )
+
+
+def _whole(base: Base, example: Example) -> bool:
+    """Whether the first look reads it in one prompt."""
+    shapes = [saving.shape_of(ref, base.engine.encoder.preprocessing) for ref in example.sample.media]
+    info = base.folder.info
+    return base.engine.encoder.count(example.sample, shapes) <= info.context_tokens - info.max_new_tokens
+
+
+# -- training -------------------------------------------------------------------------------------------------------
+
+
+def rollout_order(rows: Sequence[HardRow], settings: GrpoSettings) -> list[HardRow]:
+    """Every row of every rollout in the order of the training, so that a resumed run sees what it would have seen.
+
+    Each epoch is shuffled by itself; the last rollout is filled up from the epoch after.
+    """
+    wanted = settings.rollouts(len(rows)) * settings.prompts
+    order: list[HardRow] = []
+    epoch = 0
+    while len(order) < wanted:
+        some = list(rows)
+        random.Random(f"rollouts {settings.seed} {epoch}").shuffle(some)
+        order += some
+        epoch += 1
+    return order[:wanted]
+
+
+def train(
+    context: JobContext, settings: GrpoSettings, base: Base, hard: HardSet, validation: Sequence[Example]
+) -> Trained:
+    """Train with trl's GRPOTrainer, from the last complete checkpoint where there is one.
+
+    Raises:
+        Cancelled: it was stopped; a checkpoint was saved first.
+        JobError: vLLM cannot generate for these rows.
+    """
+    from datasets import Dataset
+
+    if settings.vllm != "none" and any(row.sample.media for row in hard.rows):
+        raise JobError(
+            "vLLM generates for texts alone here, and some of the samples hold pictures or videos; set vllm = 'none'."
+        )
+    order = rollout_order(hard.rows, settings)
+    steps = settings.steps(len(hard.rows))
+    engine = base.engine
+    end_ids = frozenset(engine.model.generation_config.eos_token_id)
+    reader = CompletionReader(base.prompts, end_ids)
+
+    def judge(rows: Sequence[HardRow], completions: Sequence[Sequence[int]]) -> list[Scored]:
+        return score(
+            reader,
+            rows,
+            completions,
+            settings.reward.rule(),
+            limit=settings.longest_completion,
+            group=settings.generations,
+            mask_wrong=settings.mask_wrong_groups,
+        )
+
+    def keep(step: int, scored: Sequence[Scored], advantages: Sequence[float]) -> None:
+        callback.rollout(scored)
+        write_rollout(
+            context.run,
+            step,
+            [
+                _line(step, at // settings.generations, each, advantage)
+                for at, (each, advantage) in enumerate(zip(scored, advantages, strict=True))
+            ],
+        )
+
+    before = _validated(base, validation)
+    engine.model.train()
+    freeze(engine.model, settings)
+    callback = make_callback(context, settings, steps)
+    started = time.monotonic()
+    trainer = make_trainer(
+        book=PromptBook(base.prompts, HardMedia(context.run, base)),
+        model_type=base.folder.model_type,
+        at_once=settings.generate_at_once,
+        judge=judge,
+        keep=keep,
+        stop_asked=context.stop_asked,
+        model=engine.model,
+        args=trainer_arguments(context, settings, base, steps),
+        train_dataset=Dataset.from_dict({COLUMN: [row.to_json() for row in order]}),
+        processing_class=engine.tokenizer,
+        peft_config=adapter(settings, base) if settings.tuning == "lora" else None,
+        callbacks=[callback],
+    )
+    callback.trainer = trainer
+    resume = context.resume_from()
+    try:
+        trainer.train(resume_from_checkpoint=None if resume is None else str(resume))
+    except Cancelled:
+        if trainer.state.global_step > callback.saved_at:
+            trainer.save_now()
+    done = trainer.state.global_step
+    if context.stop_asked() and done < steps:
+        raise Cancelled(f"Cancelled after step {done} of {steps}; resuming goes on from there.")
+    trainer.model.eval()
+    figures = {
+        "steps": done,
+        "rows": len(hard.rows),
+        "train_seconds": round(time.monotonic() - started, 1),
+        "validation_f1_before": before,
+        "validation_f1": _validated(base, validation),
+        **{name: callback.last.get(name) for name in REPORTED},
+        **{f"first_{name}": value for name, value in callback.first.items()},
+    }
+    return Trained(trainer.model, steps, figures)
+
+
+REPORTED = (
+    "reward", "accuracy", "unreadable_share", "completion_tokens", "entropy", "completions_per_s", "device_memory_bytes"
+)  # fmt: skip
+"""Of the metrics: those whose last value the report holds."""
+
+
+def _validated(base: Base, validation: Sequence[Example]) -> float | None:
+    """F1 of the first look on the validation split; none without one."""
+    if not validation:
+        return None
+    return first_look_f1(validation, base.first_looks([each.sample for each in validation]))
+
+
+def _line(step: int, group: int, scored: Scored, advantage: float) -> RolloutLine:
+    row, parsed = scored.row, scored.parsed
+    return RolloutLine(
+        step=step,
+        group=group,
+        sample_id=row.sample.id,
+        made_of=row.made_of,
+        gold=(row.request.value, row.response.value),
+        said=None if parsed.said is None else (parsed.said[0].value, parsed.said[1].value),
+        error=parsed.error,
+        text=parsed.text,
+        tokens=parsed.tokens,
+        truncated=parsed.truncated,
+        reward=scored.reward.total,
+        terms=scored.reward.terms,
+        accuracy=scored.reward.accuracy,
+        advantage=advantage,
+    )
+
+
+def trainer_arguments(context: JobContext, settings: GrpoSettings, base: Base, steps: int) -> Any:
+    """The recipe's constants in trl's words. Our rows are in their order for all epochs already: one pass over them."""
+    import trl
+
+    computed = computes_in(settings.precision, context.device)
+    window = settings.updates * settings.passes
+    server: Mapping[str, Any] = {"vllm_server_base_url": settings.vllm_address} if settings.vllm == "server" else {}
+    return trl.GRPOConfig(  # type: ignore[attr-defined, unused-ignore]
+        output_dir=str(context.run.checkpoints),
+        max_steps=steps,
+        per_device_train_batch_size=settings.at_once,
+        gradient_accumulation_steps=settings.accumulation,
+        generation_batch_size=settings.completions,
+        num_generations=settings.generations,
+        num_iterations=settings.passes,
+        shuffle_dataset=False,
+        temperature=settings.temperature,
+        top_p=settings.top_p,
+        top_k=0,
+        max_completion_length=settings.longest_completion,
+        generation_kwargs={"suppress_tokens": never_written(base.prompts)} if base.prompts.vision else None,
+        use_vllm=settings.vllm != "none",
+        vllm_mode="server" if settings.vllm == "server" else "colocate",
+        **server,
+        loss_type=settings.loss,
+        scale_rewards=settings.scale_rewards,
+        beta=settings.kl,
+        epsilon=settings.clip_low,
+        epsilon_high=settings.clip_high,
+        mask_truncated_completions=settings.mask_truncated,
+        learning_rate=settings.learning_rate,
+        weight_decay=settings.weight_decay,
+        lr_scheduler_type=settings.schedule if settings.schedule != "constant" else "constant_with_warmup",
+        warmup_steps=math.ceil(settings.warm_up * steps),
+        max_grad_norm=settings.clip_norm,
+        optim="adamw_torch",
+        bf16=computed == "bfloat16",
+        use_cpu=context.device == "cpu",
+        gradient_checkpointing=settings.gradient_checkpointing,
+        gradient_checkpointing_kwargs={"use_reentrant": False} if settings.gradient_checkpointing else None,
+        ddp_find_unused_parameters=base.prompts.vision is not None,
+        logging_strategy="steps",
+        logging_steps=1,
+        eval_strategy="no",
+        save_strategy="steps",
+        save_steps=window * settings.rollouts_a_checkpoint,
+        save_total_limit=CHECKPOINTS_KEPT,
+        remove_unused_columns=False,
+        dataloader_num_workers=0,
+        dataloader_pin_memory=False,
+        report_to="none",
+        disable_tqdm=True,
+        seed=settings.seed,
+        data_seed=settings.seed,
+    )
+
+
+def freeze(model: Any, settings: GrpoSettings) -> None:
+    """Leave the vision tower and its projector as they are, where the recipe says so."""
+    tower = getattr(model.model, "visual", None)
+    if tower is not None and settings.freeze_vision:
+        tower.requires_grad_(False)
+
+
+def adapter(settings: GrpoSettings, base: Base) -> Any:
+    """The recipe's LoRA on the language model."""
+    from peft import LoraConfig
+
+    return LoraConfig(
+        r=settings.lora_rank,
+        lora_alpha=settings.lora_alpha,  # type: ignore[arg-type, unused-ignore]
+        lora_dropout=settings.lora_dropout,
+        target_modules=TEXT_LORA_TARGETS if base.prompts.vision is None else LORA_TARGETS,
+        task_type="CAUSAL_LM",
+    )
