@@ -119,10 +119,11 @@ def drop(page: Page, file: Path) -> None:
 
 
 def judge(page: Page) -> Locator:
-    """Press the button and wait for the verdict."""
+    """Press the button and wait for the verdict: another one than what the page shows, however quick it is."""
+    shown = "(document.querySelector('.gr-copy')?.dataset.copy ?? '')"
+    before = page.evaluate(f"() => {shown}")
     page.click("#gr-go")
-    page.wait_for_function("() => document.querySelector('.gr-card').dataset.phase !== 'done'")
-    page.wait_for_selector(DONE)
+    page.wait_for_function(f"(before) => {shown} !== before && document.querySelector('{DONE}')", arg=before)
     return page.locator(".gr-card")
 
 

@@ -133,9 +133,11 @@ def test_evaluate_read_the_report_promote_with_a_reason_and_roll_back(page: Page
     # The report of the first: every figure has its place, and the wrong answers go to the review queue.
     page.locator("#gr-e-list tr[data-state]").nth(1).locator("[data-e-do=open]").click()
     page.wait_for_selector(".gr-e-report")
-    row = page.inner_text(".gr-e-sets tr[data-set=everyday][data-side=request]")
-    assert "21" in row
-    assert "0.710 GuardReasoner-VL-7B" in " ".join(row.split())
+    # until the chosen report is there the page may still show the other one, of 4 rows
+    row = page.locator(".gr-e-sets tr[data-set=everyday][data-side=request]", has_text="GuardReasoner-VL-7B")
+    row.wait_for()
+    assert "21" in row.inner_text()
+    assert "0.710 GuardReasoner-VL-7B" in " ".join(row.inner_text().split())
     assert page.locator(".gr-e-side[data-side=request] .gr-e-plot > svg .gr-e-curve").count() == 2
     assert page.locator(".gr-e-confusion td").count() == 8
     shown = page.locator("#gr-e-wrong img")

@@ -357,7 +357,7 @@ def test_in_the_name_of_a_snapshot_and_in_the_filter(page: Page) -> None:
 def test_in_a_verdict_as_it_streams_and_in_its_report(page: Page) -> None:
     page.locator("#gr-box textarea").fill("\n".join(PAYLOADS))
     page.locator("#gr-go").click()
-    page.wait_for_selector(DONE)
+    page.wait_for_selector(DONE, timeout=4 * SLOW_MS)  # so long a text is judged in many windows
     shown = text_of(page, "#gr-card")
     for payload in PAYLOADS:
         assert one_line(payload).strip() in " ".join(shown.split("\n")), payload
