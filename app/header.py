@@ -113,8 +113,8 @@ class _Seen:
     thresholds: Thresholds
 
 
-def keep_current(services: Services, status: gr.HTML, seen: gr.State, tab: ModerateTab) -> None:
-    """Let the page follow what is live: the header's line, the thresholds, and a card that still waits for work."""
+def keep_current(services: Services, page: gr.Blocks, status: gr.HTML, seen: gr.State, tab: ModerateTab) -> None:
+    """Let the page follow, from its opening on, what is live: header line, thresholds, a card that waits for work."""
 
     def look(last: _Seen | None, shown: Any, review: float, block: float) -> dict[Any, Any]:
         now = services.guard.status
@@ -130,7 +130,8 @@ def keep_current(services: Services, status: gr.HTML, seen: gr.State, tab: Moder
             changed[tab.card] = present.card(Progress(thresholds=at), now)
         return changed
 
-    gr.Timer(LOOK_EVERY_S).tick(
+    gr.on(
+        [page.load, gr.Timer(LOOK_EVERY_S).tick],
         look,
         [seen, tab.shown, tab.review, tab.block],
         [seen, status, tab.review, tab.block, tab.card],

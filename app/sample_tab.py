@@ -69,13 +69,14 @@ def build(services: Services, token: gr.Textbox) -> gr.Button:
     def delete(sample_id: str, reason: str, offered: str, http: gr.Request) -> Changes:
         from annotation_store.deletion import delete_sample
         from annotation_store.snapshots.removal import remove_deleted
-        from train_jobs.evaluation_rows import forget_sample
+        from train_jobs import evaluation_rows, rollouts
 
         try:
             services.gate.check(offered, http.headers)
             stone = delete_sample(services.store(), sample_id.strip(), "owner", reason, services.media)
             remove_deleted(services.store(), services.snapshots)
-            forget_sample(services.runs, sample_id.strip())
+            evaluation_rows.forget_sample(services.runs, sample_id.strip())
+            rollouts.forget_sample(services.runs, sample_id.strip())
         except GuardroomError as error:
             return {shown: message(str(error), "bad")}
         said = f"Deleted, with {len(stone.media)} media files; it was taken out of {len(stone.snapshots)} snapshots."

@@ -47,7 +47,7 @@ def build(services: Services) -> gr.Blocks:
                 train_page.build(services, train)
             with gr.Tab("Evaluate", id="evaluate") as evaluate:
                 evaluate_page.build(services, evaluate)
-        header.keep_current(services, status, seen, tab)
+        header.keep_current(services, page, status, seen, tab)
         api.register(services)
         review_api.register(services)
         train_api.register(services)
