@@ -269,6 +269,7 @@ class Server(ThreadingHTTPServer):
     """Serves one engine's model; requests are taken at once and computed one after the other."""
 
     daemon_threads = False
+    request_queue_size = 128  # as real servers have; with the default of five, many callers at once are dropped
     block_on_close = True
 
     def __init__(self, engine: TransformersEngine, switches: Switches) -> None:

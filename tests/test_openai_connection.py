@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import re
 import threading
 import time
 import traceback
-from collections.abc import Sequence
+from collections.abc import AsyncIterator, Sequence
 from dataclasses import replace
 from itertools import pairwise
 from typing import Any
@@ -145,6 +146,49 @@ def test_a_connection_that_breaks_in_mid_stream_is_said(serve: Any) -> None:
         assert sum(isinstance(event, Piece) for event in heard) >= 1
         server.switches.drop_after = None
         assert listen(engine, SAMPLES[0])[1].finish_reason is FinishReason.STOP
+
+
+@contextlib.asynccontextmanager
+async def hanging_up(first: int) -> AsyncIterator[tuple[Line, list[bytes]]]:
+    """A server that closes its first connections when it has read a request, and answers the later ones."""
+    asked: list[bytes] = []
+
+    async def serve_one(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        head = await reader.readuntil(b"\r\n\r\n")
+        asked.append(await reader.readexactly(int(re.findall(rb"content-length: (\d+)", head, re.IGNORECASE)[0])))
+        if len(asked) > first:
+            writer.write(b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\nConnection: close\r\n\r\n{}")
+            await writer.drain()
+        writer.close()
+
+    server = await asyncio.start_server(serve_one, "127.0.0.1", 0)
+    async with server:
+        line = Line(f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}", None)
+        try:
+            yield line, asked
+        finally:
+            await line.close()
+
+
+def test_a_request_whose_connection_ends_before_the_answer_is_sent_once_more() -> None:
+    async def ask() -> tuple[Any, list[bytes]]:
+        async with hanging_up(1) as (line, asked):
+            return await line.post("/chat/completions", {"model": "m"}), asked
+
+    said, asked = asyncio.run(ask())
+    assert said == {}
+    assert len(asked) == 2
+    assert asked[0] == asked[1]
+
+
+def test_a_server_that_always_hangs_up_is_said_after_the_second_time() -> None:
+    async def ask() -> list[bytes]:
+        async with hanging_up(9) as (line, asked):
+            with pytest.raises(EngineError, match=r"broke the connection\.$"):
+                await line.post("/chat/completions", {"model": "m"})
+            return asked
+
+    assert len(asyncio.run(ask())) == 2
 
 
 def test_an_error_event_in_mid_stream_is_said(serve: Any) -> None:

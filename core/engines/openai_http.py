@@ -140,7 +140,7 @@ class Line:
         request = self._client.build_request("POST", f"{self.base}{path}", json=body)
         events = Events()
         with self._told():
-            response = await self._client.send(request, stream=True)
+            response = await self._sent(request)
         try:
             with self._told():
                 if response.status_code != httpx.codes.OK:
@@ -171,7 +171,7 @@ class Line:
 
     async def _value(self, request: httpx.Request) -> Any:
         with self._told():
-            response = await self._client.send(request, stream=True)
+            response = await self._sent(request)
             try:
                 body = await _body(response)
             finally:
@@ -179,6 +179,16 @@ class Line:
             if response.status_code != httpx.codes.OK:
                 raise self._refusal(response.status_code, body)
             return json.loads(body)
+
+    async def _sent(self, request: httpx.Request) -> httpx.Response:
+        """Send; once more where the connection ends before the answer begins.
+
+        A server closes a kept connection after a while, at times in the moment in which it is used again.
+        """
+        try:
+            return await self._client.send(request, stream=True)
+        except (httpx.RemoteProtocolError, httpx.ReadError, httpx.WriteError):
+            return await self._client.send(request, stream=True)
 
     @contextlib.contextmanager
     def _told(self, where: str = "") -> Iterator[None]:
