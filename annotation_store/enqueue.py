@@ -6,7 +6,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
-from sqlalchemy import Connection, bindparam, delete, select, true, update
+from sqlalchemy import Connection, bindparam, delete, select, update
 
 from annotation_store.columns import now_text
 from annotation_store.models import QueueCountRow, QueueItemRow, QueueReasonRow, SampleRow
@@ -35,9 +35,6 @@ _REASONS_OF = select(
     QueueReasonRow.open,
     QueueReasonRow.turn,
 ).where(QueueReasonRow.sample_key == bindparam("of_sample"))
-_OPEN_OF = select(QueueReasonRow.kind, QueueReasonRow.modality, QueueReasonRow.checkpoint_id).where(
-    QueueReasonRow.sample_key == bindparam("of_sample"), QueueReasonRow.open == true()
-)
 _SET_ITEM = update(QueueItemRow).where(QueueItemRow.sample_key == bindparam("of_sample"))
 _SET_REASONS = update(QueueReasonRow).where(QueueReasonRow.sample_key == bindparam("of_sample"))
 _SET_REASON = _SET_REASONS.where(QueueReasonRow.kind == bindparam("of_kind"))
@@ -131,7 +128,9 @@ def counted(connection: Connection, key: int) -> Iterator[None]:
 
 
 def _counted_as(connection: Connection, key: int) -> set[Counted]:
-    return {each for row in connection.execute(_OPEN_OF, {"of_sample": key}) for each in counted_as(*row)}
+    # Asked for the open ones alone, SQLite would walk all open reasons of the queue.
+    rows = connection.execute(_REASONS_OF, {"of_sample": key})
+    return {each for row in rows if row.open for each in counted_as(*row[:3])}
 
 
 def counted_as(kind: str, modality: str, checkpoint_id: str) -> tuple[Counted, ...]:

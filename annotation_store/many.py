@@ -105,9 +105,23 @@ def keys_of_new(
 def known_samples(connection: Connection, sample_ids: Sequence[str]) -> dict[str, int]:
     """Id to key of those samples that are stored."""
     found: dict[str, int] = {}
+    statement = _asking(connection.dialect)
     for some in parts(sample_ids):
-        found |= {row[0]: row[1] for row in connection.execute(_KNOWN, {"ids": some})}
+        if statement is None:
+            rows = connection.execute(_KNOWN, {"ids": some}).all()
+        else:
+            # The last part is filled up with an id that is asked for anyhow, so that one statement does for all.
+            rows = connection.exec_driver_sql(statement, (*some, *repeat(some[0], MANY - len(some)))).all()
+        found |= {row[0]: row[1] for row in rows}
     return found
+
+
+@lru_cache(maxsize=8)
+def _asking(dialect: Dialect) -> str | None:
+    """`_KNOWN` for the driver with `MANY` places; none where it goes by names. Ids of samples need no processing."""
+    places = [bindparam(f"id{number}", type_=SampleRow.id.type) for number in range(MANY)]
+    compiled: Any = select(SampleRow.id, SampleRow.key).where(SampleRow.id.in_(places)).compile(dialect=dialect)
+    return str(compiled) if compiled.positional else None
 
 
 def parts(values: Sequence[_T]) -> Iterator[Sequence[_T]]:

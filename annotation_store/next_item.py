@@ -17,7 +17,7 @@ from typing import Any
 from sqlalchemy import ColumnElement, Connection, Select, and_, bindparam, exists, or_, select, true
 from sqlalchemy.orm import aliased
 
-from annotation_store.database import all_matching, match_expression, matching_among, matching_keys
+from annotation_store.database import match_expression, matching_among, matching_keys
 from annotation_store.models import ClaimRow, PassRow, QueueCountRow, QueueReasonRow
 from annotation_store.review_values import QueueFilter
 from annotation_store.samples import MANY
@@ -31,8 +31,12 @@ PAGE = 320
 FIRST_PAGE = 10
 """Pages begin small and double: a common word is soon met."""
 
-FAR = 20_000
-"""After so many items without the words, the samples that have them are looked up after all, however many they are."""
+FAR = 120
+"""After so many items without the words, the samples that have them are looked up after all: to find out whether an
+item has them costs as much as to look twenty such samples up."""
+
+BLOCK = 3_000
+"""So many of them at a time, the newest first. Where more have the words, the best of these comes next."""
 
 Rank = tuple[int, float, int]
 """Turn, -(weight × strength), sample key: the smallest comes first."""
@@ -50,7 +54,7 @@ def next_key(
     matching = matching_keys(connection, expression, RARE + 1)
     if len(matching) <= RARE:
         return _best_among(connection, matching, wanted, given, weights)
-    walked = _in_order(connection, wanted, given, weights)
+    walked = islice(_in_order(connection, wanted, given, weights), FAR)
     size, seen = FIRST_PAGE, 0
     while page := list(islice(walked, size)):
         found = matching_among(connection, expression, page)
@@ -58,8 +62,25 @@ def next_key(
             if key in found:
                 return key
         size, seen = min(2 * size, PAGE), seen + len(page)
-        if seen >= FAR:
-            return _best_among(connection, all_matching(connection, expression), wanted, given, weights)
+    if seen < FAR:
+        return None
+    return _best_of_the_newest(connection, expression, wanted, given, weights)
+
+
+def _best_of_the_newest(
+    connection: Connection,
+    expression: str,
+    wanted: QueueFilter,
+    given: Mapping[str, str],
+    weights: Mapping[str, float],
+) -> int | None:
+    """The best of the newest samples with the words, so many at a time: the time does not grow with the queue."""
+    before = None
+    while matching := matching_keys(connection, expression, BLOCK, before):
+        best = _best_among(connection, matching, wanted, given, weights)
+        if best is not None:
+            return best
+        before = matching[-1]
     return None
 
 
@@ -98,20 +119,26 @@ def _best_among(
     connection: Connection, keys: list[int], wanted: QueueFilter, given: Mapping[str, str], weights: Mapping[str, float]
 ) -> int | None:
     best: Rank | None = None
-    statement = _open_among(*_which(wanted))
+    statement = _reasons_among(*_which(wanted))
     for start in range(0, len(keys), MANY):
-        for row in connection.execute(statement, {**given, "keys": keys[start : start + MANY]}):
-            rank = _rank(row, weights)
-            best = rank if best is None else min(best, rank)
+        for kind, turn, weakness, key, is_open in connection.execute(
+            statement, {**given, "keys": keys[start : start + MANY]}
+        ):
+            if is_open:
+                rank = _rank((kind, turn, weakness, key), weights)
+                best = rank if best is None else min(best, rank)
     return None if best is None else best[2]
 
 
 @cache
-def _open_among(kind: bool, modality: bool, checkpoint_id: bool) -> Select[str, int, float, int]:
+def _reasons_among(kind: bool, modality: bool, checkpoint_id: bool) -> Select[str, int, float, int, bool]:
+    """The reasons of certain samples, with whether they are open.
+
+    Not "only the open ones": asked so, SQLite would walk all open reasons instead of looking these up.
+    """
     row = QueueReasonRow
-    return select(row.kind, row.turn, row.weakness, row.sample_key).where(
+    return select(row.kind, row.turn, row.weakness, row.sample_key, row.open).where(
         row.sample_key.in_(bindparam("keys", expanding=True)),
-        row.open == true(),
         *_like_asked(row, kind, modality, checkpoint_id),
         *_free(row.sample_key),
     )

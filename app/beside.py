@@ -6,13 +6,31 @@ import logging
 import threading
 from collections.abc import Callable, Collection
 
-from core.beside_training import Beside, LiveWhileTraining, beside_jobs
+from core.beside_training import Beside, LiveWhileTraining, beside_jobs, has_room
 from core.errors import GuardroomError
 from core.live import LiveGuard
 
 log = logging.getLogger(__name__)
 
 LOOK_EVERY_S = 1.0
+
+Room = Callable[[str], tuple[int, int] | None]
+"""Free and total bytes of a device, for this process; none where nobody knows."""
+
+
+def room_on(device: str) -> tuple[int, int] | None:
+    """The `Room` of a GPU as its driver tells it, with what this process has put by."""
+    import torch
+
+    if not device.startswith("cuda") or not torch.cuda.is_available():
+        return None
+    try:
+        free, total = torch.cuda.mem_get_info(device)
+        put_by = torch.cuda.memory_reserved(device) - torch.cuda.memory_allocated(device)
+    except (RuntimeError, ValueError, AssertionError) as error:  # what torch raises for a GPU that does not answer
+        log.warning("How full %s is could not be found out: %s", device, error)
+        return None
+    return free + put_by, total
 
 
 class BesideJobs:
@@ -22,12 +40,22 @@ class BesideJobs:
         guard: the live guard.
         setting: what the owner wants.
         busy: the devices of running jobs.
+        room: how much memory a device has left.
     """
 
-    def __init__(self, guard: LiveGuard, setting: LiveWhileTraining, busy: Callable[[], Collection[str]]) -> None:
+    def __init__(
+        self,
+        guard: LiveGuard,
+        setting: LiveWhileTraining,
+        busy: Callable[[], Collection[str]],
+        room: Room = room_on,
+    ) -> None:
         self._guard = guard
         self._setting = setting
         self._busy = busy
+        self._room = room
+        self._filled = False
+        """Whether the present job has filled the device. Moving away makes room again, so this holds until it ends."""
         self._done = Beside()
         self._home = ""
         """The device that the guard serves from when no job runs."""
@@ -77,7 +105,7 @@ class BesideJobs:
             self._source = status.info.source
         elif status.state == "loading" or self._done.action == "stay":
             return
-        wanted = beside_jobs(self._setting, self._home, self._busy())
+        wanted = self._wanted()
         if wanted == self._done:
             return
         if wanted.action == "pause":
@@ -88,6 +116,14 @@ class BesideJobs:
             self._load(None)
         self._guard.use_threads(wanted.threads)
         self._done = wanted
+
+    def _wanted(self) -> Beside:
+        busy = self._busy()
+        if self._home and beside_jobs(self._setting, self._home, busy) == Beside():
+            self._filled = False
+        elif not self._filled and (room := self._room(self._home)) is not None:
+            self._filled = not has_room(*room)
+        return beside_jobs(self._setting, self._home, busy, fits=not self._filled)
 
     def _load(self, device: str | None) -> None:
         for _ in self._guard.load(self._source, device=device):

@@ -23,10 +23,11 @@ PAUSE_S = 1.0
 class Chores:
     """One thread, begun with the first poke."""
 
-    def __init__(self, store: AnnotationStore, media: MediaStore, snapshots: Path) -> None:
+    def __init__(self, store: AnnotationStore, media: MediaStore, snapshots: Path, runs: Path) -> None:
         self._store = store
         self._media = media
         self._snapshots = snapshots
+        self._runs = runs
         self._stop = threading.Event()
         self._poked = threading.Event()
         self._thread = threading.Thread(target=self._work, name="chores", daemon=True)
@@ -54,9 +55,11 @@ class Chores:
     def _finish(self) -> None:
         from annotation_store.deletion import finish_removals
         from annotation_store.snapshots.removal import remove_deleted
+        from train_jobs.forgetting import finish_forgetting
 
         finish_removals(self._store, self._media)
         remove_deleted(self._store, self._snapshots)
+        finish_forgetting(self._runs)
 
     def _compare(self) -> None:
         from annotation_store.duplicates.passing import mark_duplicates

@@ -94,8 +94,9 @@ def imported(report: ImportReport, refused: Sequence[RefusedLine]) -> str:
 def exported(report: ExportReport) -> str:
     """What an export has written."""
     left = "".join(f"<li>{count:,} left out: {escape(why)}</li>" for why, count in report.left_out.items())
+    written = f"{_counted(report.rows, 'row')} and {_counted(report.media, 'media file')}"
     return (
-        f'<p class="gr-message" data-kind="good" role="status">{report.rows:,} rows and {report.media:,} media files '
+        f'<p class="gr-message" data-kind="good" role="status">{written} '
         f"in {report.seconds:.1f} s.</p>{f'<ul>{left}</ul>' if left else ''}"
     )
 
@@ -142,3 +143,7 @@ def verified(folder: Path, faults: Sequence[str]) -> str:
         f'<div class="gr-message" data-kind="bad" role="alert">{len(faults):,} things are not as they were frozen:'
         f"<ul>{items}</ul></div>"
     )
+
+
+def _counted(count: int, what: str) -> str:
+    return f"{count:,} {what}{'' if count == 1 else 's'}"

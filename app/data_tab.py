@@ -75,12 +75,10 @@ def build(services: Services, token: gr.Textbox, tab: gr.Tab) -> None:
     _import_part(services, token, hidden)
     with gr.Accordion("Filter for export and snapshots", open=True, elem_id="gr-d-filter"), gr.Row():
         found = _Filter(
-            gr.Dropdown(LABELLED, value="by_people", label="Label", min_width=150, elem_id="gr-d-labelled"),
-            gr.Dropdown(
-                [("text, image, video", ""), "text", "image", "video"], value="", label="Modality", min_width=130
-            ),
+            gr.Dropdown(LABELLED, value="by_people", label="Label", min_width=190, scale=2, elem_id="gr-d-labelled"),
+            gr.Dropdown([("every modality", ""), "text", "image", "video"], value="", label="Modality", min_width=170),
             gr.Dropdown([("any", ""), "harmful", "unharmful"], value="", label="Request is", min_width=110),
-            gr.Textbox(label="Label's source", placeholder="a data set's name", min_width=130),
+            gr.Textbox(label="Label's source", placeholder="a data set's name", min_width=170),
             gr.Dropdown([("any", ""), "train", "validation", "test"], value="", label="Split", min_width=110),
             gr.Textbox(label="Words", min_width=130),
         )
@@ -260,7 +258,7 @@ def _snapshot_part(services: Services, token: gr.Textbox, found: _Filter, hidden
             stop = gr.Button("Stop", size="sm")
         told = gr.HTML("", js_on_load=None, apply_default_css=False, elem_id="gr-d-frozen")
         listed = gr.HTML("", js_on_load=None, apply_default_css=False, elem_id="gr-d-list")
-        with gr.Row(elem_classes="gr-d-buttons"):
+        with gr.Row(elem_classes="gr-d-buttons", visible=False) as checking:
             which = gr.Dropdown([], label="Snapshot", elem_id="gr-d-which", scale=3)
             check = gr.Button("Verify", size="sm", elem_id="gr-d-verify")
         checked = gr.HTML("", js_on_load=None, apply_default_css=False, elem_id="gr-d-checked")
@@ -270,7 +268,11 @@ def _snapshot_part(services: Services, token: gr.Textbox, found: _Filter, hidden
 
         known = snapshots(services.store(), services.snapshots)
         choices = [(f"{each.name} · {each.digest[:16]}", each.digest) for each in known]
-        return {listed: present.snapshots(known), which: gr.Dropdown(choices, value=choices[0][1] if choices else None)}
+        return {
+            listed: present.snapshots(known),
+            which: gr.Dropdown(choices, value=choices[0][1] if choices else None),
+            checking: gr.Row(visible=bool(known)),
+        }
 
     def opened(offered: str, http: gr.Request) -> Changes:
         try:
@@ -312,8 +314,8 @@ def _snapshot_part(services: Services, token: gr.Textbox, found: _Filter, hidden
 
     allowed = gr.State(False)
     start.click(_asked(services), token, [allowed, told], **hidden).then(
-        go, [allowed, name, *found.all], [told, listed, which], concurrency_limit=4, **hidden
+        go, [allowed, name, *found.all], [told, listed, which, checking], concurrency_limit=4, **hidden
     )
     stop.click(lambda: services.tasks.stop("snapshot"), None, None, queue=False, **hidden)
-    tab.select(opened, token, [listed, which], **hidden)
+    tab.select(opened, token, [listed, which, checking], **hidden)
     check.click(verify, [which, token], checked, **hidden)

@@ -104,8 +104,8 @@ def runs(known: Sequence[MiningRun], working: str | None) -> str:
     """Earlier runs, newest first. `working`: the run that is being worked on."""
     if not known:
         return (
-            '<p class="gr-quiet">No run yet. Choose samples and a rule, then press Start; a few dozen samples take '
-            "about a minute with the built-in guard.</p>"
+            '<p class="gr-quiet">No run yet. Choose samples and a rule, then press Start. Begin with a few dozen: '
+            "after the first answers the page says how long the rest takes, and a run can be stopped and resumed.</p>"
         )
     names = ("started (UTC)", "samples", "keep when", "drawn", "done", "kept", "state", "checkpoint")
     return table(names, "".join(_run(run, working) for run in known))

@@ -35,7 +35,7 @@ LABELLED = [
     ("labelled or not", "any"), ("labelled", "yes"), ("labelled by people", "by_people"),
     ("labelled by files", "by_files"), ("not labelled", "no"),
 ]  # fmt: skip
-MODALITIES: list[Any] = [("text, image, video", ""), "text", "image", "video"]
+MODALITIES: list[Any] = [("every modality", ""), "text", "image", "video"]
 SPLITS: list[Any] = [("any", ""), "train", "validation", "test"]
 
 

@@ -103,7 +103,7 @@ def lay_out(policy: Policy, reviewer: gr.BrowserState) -> Parts:
                     request = gr.Radio(SIDES, label="Request (h, u)", elem_id="gr-r-request", min_width=140)
                     response = gr.Radio(
                         SIDES,
-                        label="Response (Shift H, Shift U)",
+                        label="Response (⇧H, ⇧U)",
                         elem_id="gr-r-response",
                         visible=False,
                         min_width=140,

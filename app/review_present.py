@@ -55,7 +55,7 @@ def kind_choices(left: Left) -> list[tuple[str, str]]:
 
 def modality_choices(left: Left) -> list[tuple[str, str]]:
     """Modalities with how many items are of them."""
-    return [("text, image, video", "")] + [
+    return [("every modality", "")] + [
         (f"{each.value} ({left.by_modality.get(each.value, 0):,})", each.value) for each in Modality
     ]
 

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import json
 import logging
-from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
@@ -14,17 +14,14 @@ import gradio as gr
 from annotation_store.reasons import ReasonKind
 from annotation_store.review_values import QueueFilter
 from app import review_present as present
-from app.moderate_tab import QUEUE
-from app.pacing import paced
-from app.present import message, probability
+from app.present import message
 from app.review_desk import Desk, new_reviewer
+from app.review_fields import Changes, page_of, with_form, with_message
 from app.review_form import (
     Form,
-    as_lines,
     draft_of,
     filled_from,
     filled_with,
-    lines_of,
     marked_wrong,
     steps_of,
     tied,
@@ -32,12 +29,11 @@ from app.review_form import (
     without_evidence,
 )
 from app.review_layout import Parts, lay_out
+from app.review_reasoning import Reasoning
 from app.services import Services
 from core.errors import GuardroomError, InputError, StaleClaim
-from core.events import Queued, ReasoningGrew, VerdictReached
 from core.policy import Policy, load_policy
-from core.protocol import split_steps
-from core.types import Modality, Verdict
+from core.types import Modality
 
 log = logging.getLogger(__name__)
 
@@ -48,8 +44,6 @@ RECENT = 12
 
 # Values are read when the event is sent, so the script hands its message over in this very moment.
 _TAKE_MESSAGE = "(message, ...rest) => [window.guardroomReview.take(), ...rest]"
-
-Changes = dict[Any, Any]
 
 
 @dataclass(slots=True)
@@ -78,6 +72,7 @@ class _Review:
         self.parts = parts
         self.services = services
         self.policy = policy
+        self.reasoning = Reasoning(parts, services)
 
     def wire(self) -> None:
         parts = self.parts
@@ -88,29 +83,13 @@ class _Review:
             [parts.kind.input, parts.modality.input, parts.checkpoint.input, parts.words.submit],
             self.filter, filters, parts.screen, **local,
         ).then(self.preload, None, parts.fetched, **local)  # fmt: skip
-        parts.submit.click(_with_form(self.submit), parts.fields, parts.screen, **local).then(
+        parts.submit.click(with_form(self.submit), parts.fields, parts.screen, **local).then(
             self.preload, None, parts.fetched, **local
         )
         parts.act.click(
-            _with_message(self.act), [parts.message, *parts.fields], parts.screen, js=_TAKE_MESSAGE, **local
+            with_message(self.act), [parts.message, *parts.fields], parts.screen, js=_TAKE_MESSAGE, **local
         ).then(self.preload, None, parts.fetched, **local)
-        written = [parts.reasoning, parts.difference, parts.model, parts.form]
-        parts.adopt.click(_with_form(self.adopt), parts.fields, written, **local)
-        parts.reasoning.change(
-            _with_form(self.compare),
-            parts.fields,
-            [parts.difference, parts.evidence],
-            trigger_mode="always_last",
-            **local,
-        )
-        parts.go_on.click(
-            _streaming(self.go_on),
-            parts.fields,
-            [parts.reasoning, parts.said, parts.go_on, parts.stop],
-            **hidden,
-            **QUEUE,
-        )
-        parts.stop.click(self.stop, None, None, **local)
+        self.reasoning.wire()
         gr.Timer(BEAT_S).tick(self.beat, None, parts.screen, **local)
 
     # -- coming and going -----------------------------------------------------------------------------------------
@@ -118,7 +97,7 @@ class _Review:
     def enter(self, reviewer: str | None, http: gr.Request) -> Changes:
         """The tab was opened: go on with what this browser holds, or take the next item."""
         reviewer = reviewer if isinstance(reviewer, str) and reviewer.startswith("reviewer-") else new_reviewer()
-        page = http.session_hash or ""
+        page = page_of(http)
         self.services.desks.begin(page, reviewer)
 
         def work(desk: Desk) -> None:
@@ -139,7 +118,7 @@ class _Review:
 
     def preload(self, http: gr.Request) -> Any:
         """Take the item after this one, and let the browser fetch its pictures."""
-        with self.services.desks.of(_page(http)) as desk:
+        with self.services.desks.of(page_of(http)) as desk:
             if desk is None or desk.now is None:
                 return gr.skip()
             try:
@@ -150,7 +129,7 @@ class _Review:
 
     def beat(self, http: gr.Request) -> Changes:
         """Keep the items. Where another reviewer has taken one, say so and show the next."""
-        with self.services.desks.of(_page(http)) as desk:
+        with self.services.desks.of(page_of(http)) as desk:
             if desk is None:
                 return {self.parts.said: gr.skip()}
             had = desk.now.claim.item.sample_id if desk.now else None
@@ -174,7 +153,7 @@ class _Review:
             if desk.now is None:
                 raise InputError("There is nothing to decide; the queue is empty.")
             done = desk.submit(self.services.store(), draft_of(form, desk.now.claim.item), self.policy)
-            self._halt(http)
+            self.reasoning.stop(http)
             return " ".join(done.warnings)
 
         return self._change(http, work, form)
@@ -194,7 +173,7 @@ class _Review:
 
         def work(desk: Desk) -> str | Form:
             why = str(asked.get("why") or "")
-            self._halt(http)
+            self.reasoning.stop(http)
             match does:
                 case "skip":
                     desk.skip(store, why)
@@ -219,7 +198,7 @@ class _Review:
     def _mark(self, asked: Mapping[str, Any], form: Form, http: gr.Request) -> Changes:
         """Marks on the item: nothing is stored before the decision is."""
         parts = self.parts
-        with self.services.desks.of(_page(http)) as desk:
+        with self.services.desks.of(page_of(http)) as desk:
             if desk is None or desk.now is None:
                 return {parts.said: gr.skip()}
             item = desk.now.claim.item
@@ -250,83 +229,11 @@ class _Review:
             changed |= {parts.texts: present.texts(item.sample, form), parts.evidence: present.marked(form)}
         return changed
 
-    # -- reasoning ------------------------------------------------------------------------------------------------
-
-    def adopt(self, form: Form, http: gr.Request) -> Changes:
-        """The model's steps into the field, as they are."""
-        parts = self.parts
-        with self.services.desks.of(_page(http)) as desk:
-            if desk is None or desk.now is None:
-                return {parts.reasoning: gr.skip()}
-            item = desk.now.claim.item
-        form = replace(form, reasoning=as_lines(steps_of(item.verdict)), first_wrong=None)
-        return {
-            parts.reasoning: form.reasoning,
-            parts.difference: "",
-            parts.model: present.model(item, form),
-            parts.form: form,
-        }
-
-    def compare(self, form: Form, http: gr.Request) -> Changes:
-        """What changes against the model's steps, and the steps that evidence can be tied to."""
-        with self.services.desks.of(_page(http)) as desk:
-            if desk is None or desk.now is None:
-                return {self.parts.difference: ""}
-            item = desk.now.claim.item
-        return {self.parts.difference: present.difference(item, form), self.parts.evidence: present.marked(form)}
-
-    def go_on(self, form: Form, http: gr.Request) -> Iterator[Changes]:
-        """Let the guard continue after the steps in the field; they stand as they were written."""
-        parts = self.parts
-        busy, idle = (
-            {parts.go_on: gr.Button(interactive=not on), parts.stop: gr.Button(interactive=on)} for on in (True, False)
-        )
-        with self.services.desks.of(_page(http)) as desk:
-            item = desk.now.claim.item if desk is not None and desk.now is not None else None
-        if item is None:
-            yield idle
-            return
-        given = lines_of(form.reasoning)
-        key = f"{_page(http)} review"
-        stop = self.services.stops.begin(key)
-        yield {parts.said: message("The guard goes on from here…")} | busy
-        try:
-            for event in paced(self.services.guard.moderate(item.sample, stop=stop, steps=given)):
-                if not self._lies_here(http, item.sample_id):
-                    stop.set()
-                    return
-                if isinstance(event, Queued):
-                    waits = "The guard is loading." if event.loading else f"{event.place} before you."
-                    yield {parts.said: message(waits)}
-                elif isinstance(event, ReasoningGrew):
-                    yield {parts.reasoning: as_lines(_joined(given, split_steps(event.text)))}
-                elif isinstance(event, VerdictReached):
-                    steps = _joined(given, steps_of(event.verdict))
-                    yield {
-                        parts.reasoning: as_lines(steps),
-                        parts.said: message(_concluded(event.verdict), "bad" if event.verdict.error else "good"),
-                    } | idle
-        except GuardroomError as error:
-            yield {parts.said: message(str(error), "bad")} | idle
-        finally:
-            self.services.stops.end(key, stop)
-
-    def stop(self, http: gr.Request) -> None:
-        """Stop the guard; what it has written so far stays."""
-        self._halt(http)
-
-    def _halt(self, http: gr.Request) -> None:
-        self.services.stops.stop(f"{_page(http)} review")
-
-    def _lies_here(self, http: gr.Request, sample_id: str) -> bool:
-        with self.services.desks.of(_page(http)) as desk:
-            return desk is not None and desk.now is not None and desk.now.claim.item.sample_id == sample_id
-
     # -- drawing --------------------------------------------------------------------------------------------------
 
     def _change(self, http: gr.Request, work: Callable[[Desk], str | Form | None], form: Form | None = None) -> Changes:
         """Do something with the desk and show what lies on it then; a refusal leaves everything as it was."""
-        with self.services.desks.of(_page(http)) as desk:
+        with self.services.desks.of(page_of(http)) as desk:
             if desk is None:
                 return {self.parts.said: message("Open the Review tab once more; this page has no desk yet.", "bad")}
             before = desk.now
@@ -409,82 +316,3 @@ class _Review:
         store = self.services.store()
         midnight = datetime.now().astimezone().replace(hour=0, minute=0, second=0, microsecond=0)
         return present.bar(left(store, desk.wanted), pace(store, midnight), pace(store, midnight, desk.reviewer))
-
-
-def _page(http: gr.Request) -> str:
-    return http.session_hash or ""
-
-
-def _with_form(work: Callable[[Form, gr.Request], Changes]) -> Callable[..., Changes]:
-    """A handler of `Parts.fields`; Gradio gives the request to the parameter that is annotated with it."""
-
-    def handler(
-        form: Any, request: Any, response: Any, categories: Any, confidence: Any, note: Any, reasoning: Any,
-        http: gr.Request,
-    ) -> Changes:  # fmt: skip
-        return work(_filled(form, request, response, categories, confidence, note, reasoning), http)
-
-    return handler
-
-
-def _with_message(work: Callable[[str, Form, gr.Request], Changes]) -> Callable[..., Changes]:
-    """The same with the script's message before the fields."""
-
-    def handler(
-        said: str, form: Any, request: Any, response: Any, categories: Any, confidence: Any, note: Any, reasoning: Any,
-        http: gr.Request,
-    ) -> Changes:  # fmt: skip
-        return work(said, _filled(form, request, response, categories, confidence, note, reasoning), http)
-
-    return handler
-
-
-def _streaming(work: Callable[[Form, gr.Request], Iterator[Changes]]) -> Callable[..., Iterator[Changes]]:
-    """The same for work that tells how it goes."""
-
-    def handler(
-        form: Any, request: Any, response: Any, categories: Any, confidence: Any, note: Any, reasoning: Any,
-        http: gr.Request,
-    ) -> Iterator[Changes]:  # fmt: skip
-        yield from work(_filled(form, request, response, categories, confidence, note, reasoning), http)
-
-    return handler
-
-
-def _filled(
-    form: Any, request: Any, response: Any, categories: Any, confidence: Any, note: Any, reasoning: Any
-) -> Form:
-    """The values of `Parts.fields` as a form."""
-    return replace(
-        form if isinstance(form, Form) else Form(),
-        request=request or None,
-        response=response or None,
-        categories=tuple(categories or ()),
-        confidence=None if confidence is None else float(confidence),
-        note=note or "",
-        reasoning=reasoning or "",
-    )
-
-
-def _joined(given: tuple[str, ...], steps: tuple[str, ...]) -> tuple[str, ...]:
-    """The steps as given, word for word, and what came after them."""
-    if steps[: len(given)] == given:
-        return steps
-    return (*given, *steps)
-
-
-def _concluded(verdict: Verdict) -> str:
-    """What the guard makes of the corrected steps."""
-    if verdict.error:
-        return f"The guard went on, but: {verdict.error}"
-    said = verdict.assessment
-    assert said is not None
-    sides = [
-        f"{name} {label.value} ({probability(p)})"
-        for name, label, p in (
-            ("request", said.request, verdict.deliberated.request),
-            ("response", said.response, verdict.deliberated.response),
-        )
-        if label.value in ("harmful", "unharmful")
-    ]
-    return f"From these steps the guard concludes: {', '.join(sides) or 'nothing'}. Submit to accept, or edit again."

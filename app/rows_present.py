@@ -78,14 +78,14 @@ def _item(head: str, row: EvaluationRow, address: Address, more: str) -> str:
         for side, text in ((Side.REQUEST, sample.request), (Side.RESPONSE, sample.response))
         if text
     )
-    media = "".join(_veiled(ref, address(ref)) for ref in sample.media)
+    media = "".join(veiled(ref, address(ref)) for ref in sample.media)
     return (
         f'<li class="gr-e-sample" data-sample="{escape(sample.id)}"><p class="gr-e-head">{head}</p>'
         f'<p class="gr-quiet">{escape(where)}</p>{media}{texts}{more}</li>'
     )
 
 
-def _veiled(ref: MediaRef, url: str) -> str:
+def veiled(ref: MediaRef, url: str) -> str:
     """One medium, blurred and grey; assets/evaluate.js reveals it."""
     size = f"{ref.width} × {ref.height}"
     if ref.modality is Modality.VIDEO:

@@ -5,17 +5,21 @@ Functions that take the services and give values. Whoever calls them has let the
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from app import promotion, training
-from app.train_plots import SERIES, points
-from app.train_present import TRAINING
+from app.run_present import TRAINING
+from app.train_plots import SERIES, PlotGroup, grpo_groups, points
 from app.training import Draft
 from core.errors import JobError, SnapshotError
+from core.types import Label
+from train_jobs.grpo_recipes import check_grpo
+from train_jobs.recipes import SETTINGS
+from train_jobs.rewards import ACCURACY, reward
 from train_jobs.runs import RunFolder
 from train_jobs.specs import JobKind, JobSpec, JobState, JobStatus
 
@@ -51,7 +55,9 @@ class RunLine:
     f1: float | None = None
     """The best validation F1."""
     loss: float | None = None
-    """The last one."""
+    """The last one, of a supervised training."""
+    accuracy: float | None = None
+    """Of the last rollout, of a training by reinforcement, whose loss says nothing."""
     problem: str = ""
 
     @property
@@ -75,16 +81,36 @@ def _line(run: RunFolder) -> RunLine:
         spec, status = run.spec(), run.status()
     except JobError as error:
         return RunLine(run.id, None, None, problem=str(error))
-    return RunLine(run.id, spec, status, *_best_and_last(run.path, run.status_version()))
+    f1, loss, accuracy = _best_and_last(run.path, run.status_version())
+    if spec.kind is JobKind.GRPO:
+        loss = None
+        f1 = _number(_figures(run, status).get("validation_f1"))
+    return RunLine(run.id, spec, status, f1, loss, accuracy)
 
 
 @lru_cache(maxsize=512)
-def _best_and_last(path: Path, version: int) -> tuple[float | None, float | None]:
-    """The best validation F1 and the last loss, read again when the status has changed."""
+def _best_and_last(path: Path, version: int) -> tuple[float | None, float | None, float | None]:
+    """The best validation F1, the last loss and the last accuracy, read again when the status has changed."""
     metrics = RunFolder(path).metrics()
     by_title = {each.title: [value for _, value in points(metrics, each.keys)] for each in SERIES}
     f1, loss = by_title["Validation F1"], by_title["Loss"]
-    return (max(f1) if f1 else None, loss[-1] if loss else None)
+    accuracy = [value for _, value in points(metrics, ("accuracy",))]
+    return (max(f1) if f1 else None, loss[-1] if loss else None, accuracy[-1] if accuracy else None)
+
+
+def _figures(run: RunFolder, status: JobStatus) -> Mapping[str, Any]:
+    """Those of the report, once the run has succeeded; empty where there are none."""
+    if status.state is not JobState.SUCCEEDED:
+        return {}
+    try:
+        figures = (run.report() or {}).get("figures")
+    except JobError:
+        return {}
+    return figures if isinstance(figures, Mapping) else {}
+
+
+def _number(value: Any) -> float | None:
+    return float(value) if isinstance(value, int | float) else None
 
 
 # -- one run ------------------------------------------------------------------------------------------------------
@@ -123,6 +149,12 @@ class RunView:
         return told[-1] if told else None
 
     @property
+    def accuracies(self) -> tuple[float, float] | None:
+        """Of the first rollout and of the last one so far, bonuses left out; none before there is one."""
+        found = points(self.metrics, ("accuracy",)) if self.spec.kind is JobKind.GRPO else []
+        return (found[0][1], found[-1][1]) if found else None
+
+    @property
     def made(self) -> str | None:
         """The checkpoint of the registry that came of it."""
         made = (self.report or {}).get("checkpoint")
@@ -147,6 +179,24 @@ def view(services: Services, run_id: str) -> RunView:
     )  # fmt: skip
 
 
+def plot_groups(views: Sequence[RunView]) -> tuple[PlotGroup, ...]:
+    """Which curves are drawn, by the kind of the first run; the second one is laid over them."""
+    if views[0].spec.kind is not JobKind.GRPO:
+        return (PlotGroup("", SERIES),)
+    settings = [each.spec.settings for each in views if each.spec.kind is JobKind.GRPO]
+    terms = dict.fromkeys(term for each in settings for term in _terms(each))
+    return grpo_groups(list(terms), kl=any(each.get("kl") for each in settings))
+
+
+def _terms(settings: Mapping[str, Any]) -> tuple[str, ...]:
+    """The terms of a run's reward; accuracy alone where the recipe cannot be read."""
+    try:
+        rule = check_grpo(settings).reward.rule()
+    except JobError:
+        return (ACCURACY,)
+    return tuple(reward(rule, None, (Label.HARMFUL, Label.ABSENT), 1, 1).terms)
+
+
 def draft_of(services: Services, spec: JobSpec, run_id: str) -> Draft:
     """A run's spec as the form holds it, for a clone.
 
@@ -155,7 +205,7 @@ def draft_of(services: Services, spec: JobSpec, run_id: str) -> Draft:
     """
     from core.snapshot import read_manifest
 
-    if spec.kind is not JobKind.SFT:
+    if spec.kind not in SETTINGS:
         raise JobError(f"A run of the kind {spec.kind} is not cloned here; start it again from its own tab.")
     digest = read_manifest(Path(spec.snapshot)).original_digest if spec.snapshot else None
     return Draft(
@@ -217,7 +267,7 @@ def figures(services: Services, folder: Path) -> dict[str, Any]:
 def command_of(services: Services, view: RunView) -> str:
     """The command that launches the same training anew; for other runs the one that this run was begun by."""
     try:
-        if view.spec.kind is JobKind.SFT:
+        if view.spec.kind in SETTINGS:
             return training.command(services, view.spec)
     except JobError:
         pass

@@ -69,17 +69,20 @@ def build(services: Services, token: gr.Textbox) -> gr.Button:
     def delete(sample_id: str, reason: str, offered: str, http: gr.Request) -> Changes:
         from annotation_store.deletion import delete_sample
         from annotation_store.snapshots.removal import remove_deleted
-        from train_jobs import evaluation_rows, rollouts
+        from train_jobs.forgetting import forget_sample
 
         try:
             services.gate.check(offered, http.headers)
             stone = delete_sample(services.store(), sample_id.strip(), "owner", reason, services.media)
             remove_deleted(services.store(), services.snapshots)
-            evaluation_rows.forget_sample(services.runs, sample_id.strip())
-            rollouts.forget_sample(services.runs, sample_id.strip())
+            forget_sample(services.runs, sample_id.strip())
         except GuardroomError as error:
             return {shown: message(str(error), "bad")}
-        said = f"Deleted, with {len(stone.media)} media files; it was taken out of {len(stone.snapshots)} snapshots."
+        files, frozen = len(stone.media), len(stone.snapshots)
+        said = (
+            f"Deleted, with {files} media file{'' if files == 1 else 's'}; it was taken out of {frozen} "
+            f"snapshot{'' if frozen == 1 else 's'}, and out of the runs that held it."
+        )
         return {shown: message(said, "good"), removal: gr.Column(visible=False), why: ""}
 
     outputs = [shown, removal, sure, named, why]

@@ -64,7 +64,7 @@ class Services:
                 from annotation_store.store import AnnotationStore
 
                 self._store = AnnotationStore.open(self.settings.database_url or self.settings.data / "guardroom.db")
-                self._chores = Chores(self._store, self.media, self.snapshots)
+                self._chores = Chores(self._store, self.media, self.snapshots, self.runs)
             return self._store
 
     def launcher(self) -> Launcher:

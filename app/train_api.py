@@ -79,8 +79,8 @@ def register(services: Services) -> None:
         lines = gr.Number(None, label="Lines of the log", precision=0)
     trigger.click(
         launch, [spec, secret], result, api_name="launch",
-        api_description="Start a training: an object with snapshot (a digest), and where wanted name, recipe, settings "
-        "(values in place of the recipe's), base, device and options. Gives the run as /job does.",
+        api_description="Start a training: an object with snapshot (a digest), and where wanted name, recipe (sft-… or "
+        "grpo-…), settings (values in place of the recipe's), base, device and options. Gives the run as /job does.",
     )  # fmt: skip
     trigger.click(
         job, [run, lines, secret], result, api_name="job",

@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import contextlib
 import random
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -16,13 +17,17 @@ from typing import TYPE_CHECKING, Any
 from core import snapshot
 from core.checkpoint import local_folder, open_checkpoint
 from core.errors import CheckpointError, GuardroomError, JobError
+from core.mining import is_labelled
 from core.sampling import sample_count
 from core.snapshot import Split
 from core.types import MediaRef, Modality, Preprocessing
 from train_jobs import estimate as estimating
 from train_jobs.estimate import DataFacts, Estimate
-from train_jobs.recipes import SftSettings, check_settings
-from train_jobs.specs import JobSpec, JobState
+from train_jobs.grpo_estimate import estimate_grpo
+from train_jobs.grpo_recipes import check_grpo
+from train_jobs.recipe_values import Pictures
+from train_jobs.sft_recipes import check_settings
+from train_jobs.specs import JobKind, JobSpec, JobState
 
 if TYPE_CHECKING:
     from app.services import Services
@@ -44,23 +49,39 @@ def weigh(services: Services, spec: JobSpec) -> Estimate:
         CheckpointError: the base is not on this machine yet, or does not say how large it is.
         SnapshotError: the snapshot was changed.
     """
-    settings = check_settings(spec.settings)
     base = local_folder(spec.base)
     if base is None:
         raise CheckpointError(
             f"{spec.base} is not on this machine yet, so what it needs is known once the run has fetched it."
         )
     assert spec.snapshot is not None
-    folder = Path(spec.snapshot)
-    data = _data_facts(folder, snapshot.read_manifest(folder).digest, base, services.settings.protocol, settings)
+    folder, device = Path(spec.snapshot), spec.queue.partition(":")[0]
+    model, free = estimating.read_facts(base), estimating.free_memory(spec.queue)
+    digest, protocol = snapshot.read_manifest(folder).digest, services.settings.protocol
+    reports = _reports(services, spec)
+    if spec.kind is JobKind.GRPO:
+        rl = check_grpo(spec.settings)
+        lengths = _lengths(folder, digest, base, protocol, rl.preprocessing)
+        prompts = [asked for asked, _ in lengths.rows]
+        return estimate_grpo(
+            model, _facts(lengths.labelled, prompts, rl.longest_prompt), rl, device=device, free=free,
+            completions_per_s=estimating.measured_speed(reports, "completions_per_s"),
+        )  # fmt: skip
+    settings = check_settings(spec.settings)
+    lengths = _lengths(folder, digest, base, protocol, settings.preprocessing)
+    rows = [
+        tokens for asked, written in lengths.rows for tokens in (asked + ANSWER_TOKENS, asked + ANSWER_TOKENS + written)
+    ]
     return estimating.estimate(
-        estimating.read_facts(base),
-        data,
-        settings,
-        device=spec.queue.partition(":")[0],
-        free=estimating.free_memory(spec.queue),
-        tokens_per_s=estimating.measured_speed(_reports(services, spec)),
-    )
+        model, _facts(lengths.samples, rows, settings.longest_sequence), settings, device=device, free=free,
+        tokens_per_s=estimating.measured_speed(reports),
+    )  # fmt: skip
+
+
+def _facts(samples: int, tokens: Sequence[int], longest: int) -> DataFacts:
+    """Of the rows that are no longer than the longest that is trained on."""
+    fitting = [each for each in tokens if each <= longest] or [longest]
+    return DataFacts(samples, round(sum(fitting) / len(fitting)), max(fitting))
 
 
 def _reports(services: Services, spec: JobSpec) -> Iterator[Mapping[str, Any]]:
@@ -75,8 +96,19 @@ def _reports(services: Services, spec: JobSpec) -> Iterator[Mapping[str, Any]]:
                 yield report
 
 
+@dataclass(frozen=True, slots=True)
+class _Lengths:
+    """Of a training split."""
+
+    samples: int
+    labelled: int
+    """Those with at least one side that is harmful or unharmful."""
+    rows: tuple[tuple[int, int], ...]
+    """Tokens of the prompt and of the reasoning, of a part of the samples."""
+
+
 @lru_cache(maxsize=32)
-def _data_facts(folder: Path, digest: str, base: Path, protocol: str | None, settings: SftSettings) -> DataFacts:
+def _lengths(folder: Path, digest: str, base: Path, protocol: str | None, given: Pictures | None) -> _Lengths:
     from tokenizers import Tokenizer
 
     opened = open_checkpoint(base, str(base), protocol)
@@ -90,17 +122,19 @@ def _data_facts(folder: Path, digest: str, base: Path, protocol: str | None, set
     def tokens(*texts: str) -> int:
         return sum(len(each.ids) for each in tokenizer.encode_batch(list(texts), add_special_tokens=False))
 
-    given = settings.preprocessing
     pixels = opened.info.preprocessing if given is None else given.preprocessing("training")
     around = tokens(opened.protocol.system, opened.protocol.request_header, opened.protocol.response_header)
-    rows: list[int] = []
-    for item in looked_at:
-        asked = around + tokens(item.sample.request, item.sample.response or "") + ANSWER_TOKENS
-        asked += sum(media_tokens(ref, pixels) for ref in item.sample.media)
-        written = tokens(*item.assessment.reasoning) if item.assessment.reasoning else WRITTEN_TOKENS
-        rows += [asked, asked + written]
-    fitting = [each for each in rows if each <= settings.longest_sequence] or [settings.longest_sequence]
-    return DataFacts(len(items), round(sum(fitting) / len(fitting)), max(fitting))
+    rows = [
+        (
+            around
+            + tokens(item.sample.request, item.sample.response or "")
+            + sum(media_tokens(ref, pixels) for ref in item.sample.media),
+            tokens(*item.assessment.reasoning) if item.assessment.reasoning else WRITTEN_TOKENS,
+        )
+        for item in looked_at
+    ]
+    labelled = sum(is_labelled((item.assessment.request, item.assessment.response)) for item in items)
+    return _Lengths(len(items), labelled, tuple(rows))
 
 
 def media_tokens(ref: MediaRef, pixels: Preprocessing) -> int:

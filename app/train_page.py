@@ -6,8 +6,9 @@ from typing import Any
 
 import gradio as gr
 
-from app import run_views, train_layout
+from app import run_views, runs_layout, train_layout
 from app.present import message
+from app.rollouts_pane import Place
 from app.services import Services
 from app.train_runs import Seen, TrainRuns
 from app.train_start import TrainStart
@@ -34,39 +35,39 @@ def build(services: Services, tab: gr.Tab) -> None:
         with gr.Tab("New run", id="new"):
             form = train_layout.start()
         with gr.Tab("Runs", id="runs") as listed:
-            shown = train_layout.runs()
-    cloned, opened, seen = gr.State(None), gr.State(None), gr.State({})
+            shown = runs_layout.runs()
+    cloned, opened, place, seen = gr.State(None), gr.State(None), gr.State(Place()), gr.State({})
     timer = gr.Timer(4.0, active=False)
     start = TrainStart(services, form, token, cloned)
-    runs = TrainRuns(services, shown, token, opened, seen, timer)
+    runs = TrainRuns(services, shown, token, opened, place, seen, timer)
     start.wire()
     runs.wire()
     local: dict[str, Any] = {"show_progress": "hidden", "api_visibility": "private", "queue": False}
 
     def enter(
         http: gr.Request, offered: str, snapshot: str | None, recipe: str | None, run: str | None, other: str,
-        sent: Seen,
+        sent: Seen, where: Place,
     ) -> Changes:  # fmt: skip
         try:
             services.gate.check(offered, http.headers)
-            changes = start.enter(snapshot, recipe) | runs.drawn(run, other, sent)
+            changes = start.enter(snapshot, recipe) | runs.drawn(run, other, sent, where)
         except GuardroomError as error:
             asked = services.gate.needs_token(http.headers)
             said = "" if asked and not offered else message(str(error), "bad")
             return {lock: gr.Group(visible=True), token: gr.Textbox(visible=asked), told: said}
         # Whoever comes back while something runs wants to see it.
         first = not sent and any(not each.is_over for each in run_views.lines(services))
-        where: Changes = {tabs: gr.Tabs(selected="runs")} if first else {}
-        return {lock: gr.Group(visible=False), inside: gr.Column(visible=True), told: ""} | changes | where
+        shown_first: Changes = {tabs: gr.Tabs(selected="runs")} if first else {}
+        return {lock: gr.Group(visible=False), inside: gr.Column(visible=True), told: ""} | changes | shown_first
 
     gr.on(
         [tab.select, unlock.click, token.submit],
         enter,
-        [token, form.snapshot, form.recipe, opened, shown.other, seen],
+        [token, form.snapshot, form.recipe, opened, shown.other, seen, place],
         [lock, token, told, inside, tabs, *start.screen, *runs.screen],
         **local,
     )
-    listed.select(runs.look, [token, opened, shown.other, seen], runs.screen, **local)
+    listed.select(runs.look, runs.asked, runs.screen, **local)
 
     def begin(http: gr.Request, offered: str, was: str | None, sent: Seen, *chosen: Any) -> Changes:
         try:
@@ -74,13 +75,13 @@ def build(services: Services, tab: gr.Tab) -> None:
             run = start.begin(was, *chosen)
         except GuardroomError as error:
             return {form.told: message(str(error), "bad")}
-        fresh: Changes = {form.told: "", form.clone: "", cloned: None, shown.told: "", tabs: gr.Tabs(selected="runs")}
-        return fresh | runs.drawn(run, "", sent)
+        fresh: Changes = {form.told: "", form.clone: "", cloned: None, tabs: gr.Tabs(selected="runs")}
+        return fresh | runs.cleared() | runs.drawn(run, "", sent, Place())
 
     form.start.click(
         begin,
         [token, cloned, seen, *form.chosen],
-        [form.told, form.clone, cloned, shown.told, tabs, *runs.screen],
+        [form.told, form.clone, cloned, tabs, *runs.quiet, *runs.screen],
         **local,
     )
 

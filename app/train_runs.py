@@ -12,21 +12,24 @@ from typing import Any
 
 import gradio as gr
 
-from app import run_views
-from app import train_present as present
+from app import run_present as present
+from app import run_views, train_present
+from app.mined_pane import MinedPane
 from app.present import message
+from app.rollouts_pane import Place, RolloutsPane
 from app.run_views import RunLine, RunView
+from app.runs_layout import EXPORT_WORDS, RunParts
 from app.services import Services
-from app.train_layout import EXPORT_WORDS, RunParts
 from app.train_plots import Curves, plots
 from core.errors import GuardroomError, InputError, JobError
+from train_jobs.recipes import SETTINGS
 from train_jobs.specs import JobKind, JobState
 
 Changes = dict[Any, Any]
 Seen = dict[str, Any]
 """What this page was last sent, by the part's name, so that nothing is sent twice."""
 
-LIVE_S, IDLE_S = 1.0, 4.0
+LIVE_S, IDLE_S = 2.0, 4.0
 """Seconds between two looks while a job waits or runs, and while none does."""
 LOG_LINES = 40
 
@@ -37,19 +40,29 @@ class TrainRuns:
     Args:
         token: the owner's token as the page asks for it.
         opened: a `gr.State` with the id of the run that is open.
+        place: a `gr.State` with the `Place` in its rollouts.
         seen: a `gr.State` with what the page was last sent.
         timer: ticks while the tab may be shown.
     """
 
     def __init__(
-        self, services: Services, parts: RunParts, token: gr.Textbox, opened: gr.State, seen: gr.State, timer: gr.Timer
-    ) -> None:
+        self, services: Services, parts: RunParts, token: gr.Textbox, opened: gr.State, place: gr.State, seen: gr.State,
+        timer: gr.Timer,
+    ) -> None:  # fmt: skip
         self.services = services
         self.parts = parts
         self.token = token
         self.opened = opened
         self.seen = seen
         self.timer = timer
+        self.place = place
+        self.mined = MinedPane(services, parts.mined, token, opened)
+        self.rollouts = RolloutsPane(services, parts.rollouts, token, opened, place)
+
+    @property
+    def asked(self) -> list[Any]:
+        """What a look is given, after the request."""
+        return [self.token, self.opened, self.parts.other, self.seen, self.place]
 
     @property
     def screen(self) -> list[Any]:
@@ -58,18 +71,37 @@ class TrainRuns:
         return [
             parts.none, parts.shown, parts.head, parts.cancel, parts.resume, parts.clone, parts.remove, parts.other,
             parts.plots, parts.export, parts.made, parts.export_form, parts.log, parts.command, parts.listed,
-            self.opened, self.seen, self.timer,
+            *self.mined.screen, *self.rollouts.screen, self.opened, self.seen, self.timer,
         ]  # fmt: skip
+
+    @property
+    def quiet(self) -> list[Any]:
+        """What was said or made about a run, and where one looked in it: all that another run does away with."""
+        parts = self.parts
+        return [
+            parts.told, parts.sure, parts.exported, parts.files, parts.mined.sent, parts.rollouts.exported,
+            parts.rollouts.file, self.place,
+        ]  # fmt: skip
+
+    def cleared(self) -> Changes:
+        """Another run is opened."""
+        parts = self.parts
+        hidden = gr.File(visible=False)
+        return {
+            parts.told: "", parts.sure: gr.Group(visible=False), parts.exported: "", parts.files: hidden,
+            parts.mined.sent: "", parts.rollouts.exported: "", parts.rollouts.file: hidden, self.place: Place(),
+        }  # fmt: skip
 
     def wire(self) -> None:
         """Events to handlers, but for entering and cloning, which the page wires."""
         parts = self.parts
         local: dict[str, Any] = {"show_progress": "hidden", "api_visibility": "private", "queue": False}
-        asked = [self.token, self.opened, parts.other, self.seen]
+        asked = self.asked
         self.timer.tick(self.look, asked, self.screen, **local)
         parts.other.input(self.look, asked, self.screen, **local)
-        quiet = [parts.told, parts.sure, parts.exported, parts.files]
-        parts.listed.click(self.open, [self.token, self.seen], [*self.screen, *quiet], **local)
+        self.mined.wire()
+        self.rollouts.wire(self.look, asked, self.screen)
+        parts.listed.click(self.open, [self.token, self.seen], [*self.screen, *self.quiet], **local)
         told = [*self.screen, parts.told, parts.sure]
         parts.cancel.click(self.cancel_run, asked, told, **local)
         parts.resume.click(self.resume_run, asked, told, **local)
@@ -83,23 +115,19 @@ class TrainRuns:
 
     # -- looking --------------------------------------------------------------------------------------------------
 
-    def look(self, http: gr.Request, offered: str, opened: str | None, other: str, seen: Seen) -> Changes:
+    def look(self, http: gr.Request, offered: str, opened: str | None, other: str, seen: Seen, place: Place) -> Changes:
         """How things stand now."""
         try:
             self.services.gate.check(offered, http.headers)
-            return self.drawn(opened, other, seen)
+            return self.drawn(opened, other, seen, place)
         except GuardroomError as error:
             return {self.parts.none: message(str(error), "bad"), self.timer: gr.Timer(active=False)}
 
     def open(self, http: gr.Request, offered: str, seen: Seen, event: gr.EventData) -> Changes:
         """A run of the list was chosen."""
-        cleared: Changes = {
-            self.parts.told: "", self.parts.sure: gr.Group(visible=False), self.parts.exported: "",
-            self.parts.files: gr.File(visible=False),
-        }  # fmt: skip
-        return cleared | self.look(http, offered, str(event._data.get("run") or ""), "", seen)
+        return self.cleared() | self.look(http, offered, str(event._data.get("run") or ""), "", seen, Place())
 
-    def drawn(self, opened: str | None, other: str, seen: Seen) -> Changes:
+    def drawn(self, opened: str | None, other: str, seen: Seen, place: Place) -> Changes:
         """All parts that differ from what was sent before.
 
         Raises:
@@ -116,7 +144,7 @@ class TrainRuns:
             "timer": (self.timer, LIVE_S if busy else IDLE_S, lambda every: gr.Timer(every, active=True)),
         }
         if opened is not None:
-            values |= self._run(opened, other, known, now)
+            values |= self._run(opened, other, known, now, place)
         changes: Changes = {self.opened: opened}
         told: Seen = {}
         for name, (part, value, shape) in values.items():
@@ -126,7 +154,7 @@ class TrainRuns:
         return changes | {self.seen: told}
 
     def _run(
-        self, opened: str, other: str, known: list[RunLine], now: float
+        self, opened: str, other: str, known: list[RunLine], now: float, place: Place
     ) -> dict[str, tuple[Any, Any, Callable[[Any], Any]]]:
         parts = self.parts
         try:
@@ -141,7 +169,7 @@ class TrainRuns:
             "head": (parts.head, present.head(view, now, self.services.beside_words), str),
             "cancel": (parts.cancel, not over, lambda on: gr.Button(visible=on)),
             "resume": (parts.resume, view.state.can_resume, lambda on: gr.Button(visible=on)),
-            "clone": (parts.clone, view.spec.kind is JobKind.SFT, lambda on: gr.Button(visible=on)),
+            "clone": (parts.clone, view.spec.kind in SETTINGS, lambda on: gr.Button(visible=on)),
             "remove": (parts.remove, over, lambda on: gr.Button(interactive=on)),
             "other": (parts.other, (choices, other), lambda it: gr.Dropdown(list(it[0]), value=it[1])),
             "plots": (parts.plots, self._plots(view, other), str),
@@ -152,36 +180,39 @@ class TrainRuns:
                 lambda them: gr.Radio([EXPORT_WORDS[each] for each in them], value=them[0] if them else None),
             ),
             "log": (parts.log, present.log(view.run.log_tail(LOG_LINES), not over), str),
-            "command": (parts.command, present.command(run_views.command_of(self.services, view)), str),
+            "command": (parts.command, train_present.command(run_views.command_of(self.services, view)), str),
+            **self.mined.values(view),
+            **self.rollouts.values(view, place),
         }  # fmt: skip
 
     def _plots(self, view: RunView, other: str) -> str:
         if view.spec.kind is JobKind.EVALUATE:
             return ""
-        curves = [_curves(view)]
+        views = [view]
+        wrong = ""
         if other:
             try:
-                curves.append(_curves(run_views.view(self.services, other)))
+                views.append(run_views.view(self.services, other))
             except JobError as error:
-                return message(str(error), "bad") + plots(curves)
-        return plots(curves)
+                wrong = message(str(error), "bad")
+        return wrong + plots([_curves(each) for each in views], run_views.plot_groups(views))
 
     # -- acting ---------------------------------------------------------------------------------------------------
 
-    def cancel_run(self, http: gr.Request, offered: str, opened: str | None, other: str, seen: Seen) -> Changes:
+    def cancel_run(self, http: gr.Request, *asked: Any) -> Changes:
         """End a run; a running one saves a checkpoint first. The name `cancel` belongs to the API's endpoint."""
-        return self._act(http, offered, opened, other, seen, lambda run: self._cancelled(run))
+        return self._act(http, self._cancelled, *asked)
 
-    def resume_run(self, http: gr.Request, offered: str, opened: str | None, other: str, seen: Seen) -> Changes:
+    def resume_run(self, http: gr.Request, *asked: Any) -> Changes:
         """Queue an ended run again."""
-        return self._act(http, offered, opened, other, seen, lambda run: self._resumed(run))
+        return self._act(http, self._resumed, *asked)
 
-    def delete_run(self, http: gr.Request, offered: str, opened: str | None, other: str, seen: Seen) -> Changes:
+    def delete_run(self, http: gr.Request, *asked: Any) -> Changes:
         """Remove an ended run for good."""
-        return self._act(http, offered, opened, other, seen, lambda run: self._deleted(run))
+        return self._act(http, self._deleted, *asked)
 
     def _act(
-        self, http: gr.Request, offered: str, opened: str | None, other: str, seen: Seen, act: Callable[[str], str]
+        self, http: gr.Request, act: Callable[[str], str], offered: str, opened: str | None, *rest: Any
     ) -> Changes:
         shut: Changes = {self.parts.sure: gr.Group(visible=False)}
         try:
@@ -191,7 +222,7 @@ class TrainRuns:
             said = message(act(opened), "good")
         except GuardroomError as error:
             said = message(str(error), "bad")
-        return shut | self.look(http, offered, opened, other, seen) | {self.parts.told: said}
+        return shut | self.look(http, offered, opened, *rest) | {self.parts.told: said}
 
     def _cancelled(self, run: str) -> str:
         self.services.launcher().cancel(run, "owner")

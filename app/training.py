@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import shlex
 import sys
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -16,6 +16,8 @@ from app import promotion, snapshot_counts
 from core.errors import InputError
 from core.settings import BUILTIN, REPOSITORY
 from train_jobs import recipes
+from train_jobs.accelerate_file import OPTION as ACCELERATE
+from train_jobs.accelerate_file import accelerate_of
 from train_jobs.runs import utc_now
 from train_jobs.specs import JobKind, JobSpec
 
@@ -47,12 +49,12 @@ class Draft:
 # -- what can be chosen -------------------------------------------------------------------------------------------
 
 
-def known_recipes(services: Services) -> tuple[list[Recipe], list[str]]:
+def known_recipes(services: Services) -> tuple[list[Recipe[Any]], list[str]]:
     """The recipes that can be used, and a sentence for each file that cannot."""
     return recipes.usable_recipes(services.settings.data)
 
 
-def recipe(services: Services, name: str) -> Recipe:
+def recipe(services: Services, name: str) -> Recipe[Any]:
     """One recipe.
 
     Raises:
@@ -84,11 +86,13 @@ def devices() -> list[tuple[str, str]]:
     return [*found, ("CPU", "cpu")]
 
 
-def usual_recipe(found: list[Recipe], base: str, device: str) -> str | None:
-    """The recipe to offer first: the built-in guard's for the built-in guard and what came of it, else LoRA."""
-    names = [each.name for each in found]
-    wanted = "sft-builtin" if device == "cpu" or base == BUILTIN else "sft-omni-v1-lora"
-    return wanted if wanted in names else next(iter(names), None)
+def usual_recipe(
+    found: Sequence[Recipe[Any]], base: str, device: str, kind: JobKind = JobKind.SFT
+) -> Recipe[Any] | None:
+    """The recipe of a kind to offer first: the built-in guard's for it and what came of it, else LoRA."""
+    own = {each.name: each for each in found if each.kind is kind}
+    wanted = f"{kind}-builtin" if device == "cpu" or base == BUILTIN else f"{kind}-omni-v1-lora"
+    return own.get(wanted) or next(iter(own.values()), None)
 
 
 def snapshots(services: Services) -> list[SnapshotInfo]:
@@ -141,19 +145,29 @@ def spec_of(services: Services, draft: Draft) -> JobSpec:
         GuardroomError: a value cannot be used; the message names it.
     """
     chosen = recipe(services, draft.recipe)
-    return JobSpec(
-        kind=JobKind.SFT,
+    spec = JobSpec(
+        kind=chosen.kind,
         name=" ".join(draft.name.split()) or chosen.name,
         settings=recipes.resolve(chosen, draft.changes),
         recipe=chosen.name,
         base=base_source(services, draft.base),
         snapshot=str(snapshot_folder(services, draft.snapshot)),
-        options=draft.options,
+        options=_full_path(draft.options),
         device=draft.device,
         author=draft.author,
         created_at=utc_now(),
         cloned_from=draft.cloned_from,
     )
+    accelerate_of(spec)
+    return spec
+
+
+def _full_path(options: Mapping[str, Any]) -> Mapping[str, Any]:
+    """The options with the full path of an accelerate file: a job computes in a folder of its own."""
+    named = options.get(ACCELERATE)
+    if not named or not isinstance(named, str):
+        return options
+    return {**options, ACCELERATE: str(Path(named).expanduser().absolute())}
 
 
 _LAUNCHED = ("kind", "name", "recipe", "settings", "base", "snapshot", "options", "device", "author", "cloned_from")
@@ -169,8 +183,9 @@ def spec_from_json(services: Services, said: Any) -> JobSpec:
         raise InputError("A job is an object with names and values; the README says which.")
     if unknown := sorted(str(key) for key in said if key not in _LAUNCHED):
         raise InputError(f"A job has no {', '.join(unknown)}; it has: {', '.join(_LAUNCHED)}.")
-    if said.get("kind", JobKind.SFT) != JobKind.SFT:
-        raise InputError(f"/launch starts trainings, of the kind sft, not {said['kind']!r}; /evaluate scores.")
+    if "kind" in said and said["kind"] not in recipes.SETTINGS:
+        kinds = " and ".join(recipes.SETTINGS)
+        raise InputError(f"/launch starts trainings, of the kinds {kinds}, not {said['kind']!r}; /evaluate scores.")
     for name in ("settings", "options"):
         if not isinstance(said.get(name, {}), Mapping):
             raise InputError(f"A job's {name} must be an object with names and values.")
@@ -178,13 +193,22 @@ def spec_from_json(services: Services, said: Any) -> JobSpec:
         if not isinstance(said.get(name, ""), str):
             raise InputError(f"A job's {name} must be a text, not {said[name]!r}.")
     base, device = said.get("base", BUILTIN), said.get("device") or devices()[0][1]
-    named = said.get("recipe") or usual_recipe(known_recipes(services)[0], base, device)
+    if said.get("recipe"):
+        chosen = recipe(services, said["recipe"])
+    else:
+        kind = JobKind(said.get("kind", JobKind.SFT))
+        usual = usual_recipe(known_recipes(services)[0], base, device, kind)
+        if usual is None:
+            raise InputError(f"There is no recipe of the kind {kind}.")
+        chosen = usual
+    if said.get("kind", chosen.kind) != chosen.kind:
+        raise InputError(f"The recipe {chosen.name} is of the kind {chosen.kind}, not {said['kind']}.")
     return spec_of(
         services,
         Draft(
             name=said.get("name", ""),
             snapshot=said.get("snapshot"),
-            recipe=str(named),
+            recipe=chosen.name,
             base=base,
             changes=said.get("settings", {}),
             options=said.get("options", {}),
@@ -209,6 +233,19 @@ def base_source(services: Services, named: str) -> str:
     return known.source(named) if named in {card.id for card in known.cards()} else named
 
 
+def different(usual: Mapping[str, Any], settings: Mapping[str, Any]) -> dict[str, Any]:
+    """The values that are not the usual ones; of a section those of its keys alone."""
+    found: dict[str, Any] = {}
+    for name, value in settings.items():
+        before = usual[name]
+        if isinstance(value, Mapping) and isinstance(before, Mapping):
+            if inside := different(before, value):
+                found[name] = inside
+        elif value != before:
+            found[name] = value
+    return found
+
+
 def command(services: Services, spec: JobSpec) -> str:
     """The shell command that launches exactly this job and follows it; it holds no secret.
 
@@ -220,13 +257,15 @@ def command(services: Services, spec: JobSpec) -> str:
     usual = recipe(services, spec.recipe or "").settings.model_dump(mode="json")
     teacher = spec.options.get("teacher") or {}
     options = [word for key in ("url", "model") if teacher.get(key) for word in (f"--teacher-{key}", teacher[key])]
+    if spec.options.get(ACCELERATE):
+        options += ["--accelerate", spec.options[ACCELERATE]]
     words = estimating.command(
         snapshot=spec.snapshot or "",
         base=spec.base,
         recipe=spec.recipe or "",
         name=spec.name,
         device=spec.device,
-        changes={name: value for name, value in spec.settings.items() if usual[name] != value},
+        changes=different(usual, spec.settings),
         options=options,
     )
     where = f"cd {shlex.quote(str(REPOSITORY))} && GUARDROOM_DATA={shlex.quote(str(services.settings.data.absolute()))}"

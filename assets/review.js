@@ -163,6 +163,25 @@
     (later || stretches[0]).click();
   };
 
+  // A sample's page. Gradio builds a tab when it is first shown, so whoever comes from elsewhere goes through the tabs.
+  const appears = async (selector, visible) => {
+    for (let tries = 0; tries < 200; tries += 1) {
+      const found = $(selector);
+      if (found && (!visible || shown(found))) return found;
+      await new Promise((done) => setTimeout(done, 50));
+    }
+    return null;
+  };
+  const tabOf = (group, name) => [...document.querySelectorAll(`${group} button[role=tab]`)].find((each) => each.textContent.trim() === name);
+  const openPage = async (id) => {
+    if (!shown($("#gr-r-tabs"))) tabOf("#gr-tabs", "Review")?.click();
+    if (!(await appears("#gr-r-tabs", true))) return;
+    if (!$("#gr-s-open")) tabOf("#gr-r-tabs", "Samples")?.click();
+    const opener = await appears("#gr-s-open", false);
+    wanted = id;
+    opener?.click();
+  };
+
   const actions = {
     "request-harmful": () => choose("gr-r-request", "harmful"),
     "request-unharmful": () => choose("gr-r-request", "unharmful"),
@@ -251,7 +270,7 @@
     if ((found = at("[data-r-wrong]"))) return send({ do: "wrong", step: Number(found.dataset.rWrong) });
     if ((found = at("[data-r-drop]"))) return send({ do: "drop", at: Number(found.dataset.rDrop) });
     if ((found = at("[data-r-reopen]"))) return send({ do: "reopen", sample: found.dataset.rReopen });
-    if ((found = at("[data-r-page]"))) { wanted = found.dataset.rPage; return $("#gr-s-open")?.click(); }
+    if ((found = at("[data-r-page]"))) return openPage(found.dataset.rPage);
     if ((found = at("[data-r-why]"))) return answer(found.dataset.rWhy);
     if ((found = at("[data-r-close]"))) return found.closest("dialog").close();
   });

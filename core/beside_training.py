@@ -9,6 +9,11 @@ from typing import Literal
 LiveWhileTraining = Literal["stay", "cpu", "pause"]
 """The setting: stay on the device, move to the CPU, or serve nobody and free the memory."""
 
+ROOM_BYTES = 2 * 1024**3
+"""What the guard needs on a GPU beside its weights: activations and cache of one long prompt, with some to spare."""
+ROOM_SHARE = 1 / 8
+"""Of a small GPU's memory, so much is room enough."""
+
 
 @dataclass(frozen=True, slots=True)
 class Beside:
@@ -44,3 +49,13 @@ def beside_jobs(setting: LiveWhileTraining, home: str, busy: Collection[str], *,
     if not fits:
         return Beside("cpu", words="A job fills the GPU; the guard answers from the CPU meanwhile, more slowly.")
     return Beside("stay", words="A job computes on the same GPU; the guard stays, and answers more slowly.")
+
+
+def has_room(free_bytes: int, total_bytes: int) -> bool:
+    """Whether a guard whose weights lie on a GPU can go on answering there beside a job.
+
+    Args:
+        free_bytes: what its process can still get on that GPU, its own cached memory included.
+        total_bytes: all of the GPU's memory.
+    """
+    return free_bytes >= min(ROOM_BYTES, int(ROOM_SHARE * total_bytes))

@@ -8,18 +8,22 @@ from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager
 from functools import cache
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
 from tests import tiny
 
 if TYPE_CHECKING:
+    from playwright.sync_api import Browser, Page
+
     from core.engines.transformers_engine import TransformersEngine
     from core.guard import Guard
     from core.media import MediaStore
     from core.video import VideoReader
     from tests.openai_server import Server
+    from tests.running import Running
+    from train_jobs.launcher import Launcher
 
 ARCHITECTURES = ("qwen3_vl", "qwen2_5_vl", "llama")
 
@@ -143,3 +147,48 @@ def serve(local: TransformersEngine) -> Iterator[Callable[..., AbstractContextMa
     before = set(threading.enumerate())
     yield lambda **switches: serving(local, **switches)
     assert set(threading.enumerate()) <= before
+
+
+@pytest.fixture
+def runs_root(tmp_path: Path) -> Path:
+    """Where `make_launcher` keeps its runs; nothing is there yet."""
+    return tmp_path / "runs"
+
+
+@pytest.fixture
+def make_launcher(runs_root: Path) -> Iterator[Callable[..., Launcher]]:
+    """Makes launchers of the tests' tiny job on one root; what is left in the end is ended."""
+    from tests.jobs import finish, launcher_of
+
+    made: list[Launcher] = []
+
+    def one(**more: Any) -> Launcher:
+        made.append(launcher_of(runs_root, **more))
+        return made[-1]
+
+    yield one
+    for launcher in made:
+        finish(launcher)
+
+
+@pytest.fixture
+def launcher(make_launcher: Callable[..., Launcher]) -> Launcher:
+    """One such launcher."""
+    return make_launcher()
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Browser]:
+    """A Chromium; a module's own, because Playwright keeps an event loop in this thread that others may not want."""
+    from tests.browser import launched
+
+    with launched() as browser:
+        yield browser
+
+
+@pytest.fixture
+def page(browser: Browser, app: Running) -> Iterator[Page]:
+    """A fresh visitor's page of the module's app; see `tests.browser.visit`."""
+    from tests.browser import visit
+
+    yield from visit(browser, app)

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 from core.evaluation import HELD_OUT, EvaluationRow, ScoredRow
@@ -48,3 +50,18 @@ def scored(
 def many(truth: Sequence[bool | None], said: Sequence[Answer], **changes: Any) -> list[ScoredRow]:
     """A row for each."""
     return [scored(number, t, s, **changes) for number, (t, s) in enumerate(zip(truth, said, strict=True))]
+
+
+def file_row(number: int | str, **changes: Any) -> dict[str, Any]:
+    """A line of a file that is scored."""
+    return {
+        "id": f"r{number}", "benchmark": "Mine", "modality": "text", "request": f"Tell me about bread, {number}.",
+        "response": None, "media": None, "request_label": "unharmful", "response_label": None, "category": "baking",
+        "source": "here", "licence": "MIT",
+    } | changes  # fmt: skip
+
+
+def write_rows(path: Path, rows: Sequence[Any]) -> Path:
+    """A file of such lines."""
+    path.write_text("".join(f"{json.dumps(each)}\n" for each in rows))
+    return path

@@ -8,13 +8,15 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import psutil
+
 from train_jobs import processes
 from train_jobs.launcher import Launcher
 from train_jobs.runs import RunFolder
 from train_jobs.specs import JobKind, JobSpec, JobState
 
 CHILD = "tests.job_child"
-LONGEST_WAIT_S = 60.0
+LONGEST_WAIT_S = 180.0
 
 
 def spec(device: str = "cpu", name: str = "a test", **options: Any) -> JobSpec:
@@ -78,3 +80,18 @@ def _is_free(run: RunFolder) -> bool:
     if lock is not None:
         lock.close()
     return lock is not None
+
+
+def is_gone(pid: int) -> bool:
+    """Whether no such process lives; a zombie is dead."""
+    return not psutil.pid_exists(pid) or psutil.Process(pid).status() == psutil.STATUS_ZOMBIE
+
+
+def began(run: RunFolder) -> list[int]:
+    """The step at which each attempt of a tiny job began."""
+    return [row["began"] for row in run.metrics() if "began" in row]
+
+
+def total(steps: int) -> int:
+    """What a tiny job of so many steps reports, however often it was interrupted."""
+    return steps * (steps + 1) // 2

@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from pathlib import Path
 from typing import Any
 
-from sqlalchemy import update
+from sqlalchemy import select, update
 
 from annotation_store.bulk import ImportCounts, ImportRow, import_rows
 from annotation_store.enqueue import enqueue
-from annotation_store.models import ClaimRow
+from annotation_store.models import ClaimRow, QueueItemRow, QueueReasonRow
 from annotation_store.reasons import Reason, ReasonKind, ReasonRules
-from annotation_store.review_values import LabelDraft
+from annotation_store.review_values import LabelDraft, Left
 from annotation_store.store import AnnotationStore
 from core.types import Label, Sample, Verdict
 from tests.verdicts import verdict_on
@@ -49,3 +50,28 @@ def expire(store: AnnotationStore, token: str) -> None:
 def bring(store: AnnotationStore, rows: list[ImportRow], source: str = "set", **options: Any) -> ImportCounts:
     """Import rows from a file of no importance."""
     return import_rows(store, rows, source=source, file_name="set.jsonl", form="jsonl", imported_by="ann", **options)
+
+
+def rows_of(**labels: LabelDraft | None) -> list[ImportRow]:
+    """Rows of a file: each request with its label."""
+    return [ImportRow(at, Sample(request), label) for at, (request, label) in enumerate(labels.items(), 1)]
+
+
+def recount(store: AnnotationStore) -> Left:
+    """What `left` must say, counted from the rows."""
+    with store.reading("Counting") as connection:
+        rows = connection.execute(
+            select(
+                QueueReasonRow.sample_key, QueueReasonRow.kind, QueueReasonRow.modality, QueueReasonRow.checkpoint_id
+            )
+            .join(QueueItemRow, QueueItemRow.sample_key == QueueReasonRow.sample_key)
+            .where(QueueItemRow.state == "open")
+        ).all()
+    items = {row.sample_key: row.modality for row in rows}
+    pairs = {(row.sample_key, row.checkpoint_id) for row in rows if row.checkpoint_id}
+    return Left(
+        len(items),
+        dict(Counter(row.kind for row in rows)),
+        dict(Counter(items.values())),
+        dict(Counter(checkpoint for _, checkpoint in pairs)),
+    )

@@ -9,11 +9,15 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from itertools import cycle
+from typing import Any
 
 import numpy as np
 
 from core.engines.base import Completion, Decoding, FirstLook, Piece, Prompt
+from core.errors import EngineError
 from core.guard import Guard
+from core.mining import Answer
 from core.protocol import Protocol, render_result
 from core.types import (
     Calibrations,
@@ -118,6 +122,37 @@ class ScriptedEngine:
 
     def close(self) -> None:
         """Nothing is held."""
+
+
+class Voting(ScriptedEngine):
+    """Answers each request with the labels written down for it, in turn; none stands for an unreadable answer."""
+
+    def __init__(self, votes: dict[str, Sequence[Answer | None]], **values: Any) -> None:
+        super().__init__(answers=self._answer, **values)
+        self._votes = {request: cycle(answers) for request, answers in votes.items()}
+        self.log: list[str] = []
+        self.on_batch: Callable[[int], None] = lambda number: None
+
+    def _answer(self, prompt: Prompt, p: HarmProbability) -> str:
+        votes = self._votes.get(prompt.sample.request)
+        if votes is None:
+            return as_sure(prompt, p)
+        answer = next(votes)
+        return "I cannot say." if answer is None else render_result(PROTOCOL, *answer)
+
+    def first_look(self, prompts: Sequence[Prompt]) -> list[HarmProbability]:
+        self.log += [f"look {prompt.sample.request}" for prompt in prompts]
+        return super().first_look(prompts)
+
+    def complete_many(
+        self, prompts: Sequence[Prompt], decoding: Decoding, stop: threading.Event | None = None
+    ) -> list[tuple[HarmProbability | None, Completion]]:
+        if any("vast" in prompt.sample.request for prompt in prompts):
+            raise EngineError("The cpu has too little memory for this sample.")
+        if decoding.temperature > 0:
+            self.log.append(f"batch of {len(prompts)}")
+            self.on_batch(sum(each.startswith("batch") for each in self.log))
+        return super().complete_many(prompts, decoding, stop)
 
 
 def image(digest: str = "i") -> MediaRef:

@@ -5,11 +5,12 @@ from __future__ import annotations
 import json
 import shutil
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
-from app.beside import BesideJobs
+from app.beside import BesideJobs, room_on
 from core.beside_training import LiveWhileTraining
 from core.errors import CheckpointError
 from core.limits import MediaLimits
@@ -71,6 +72,35 @@ def test_a_guard_that_shall_pause_does_and_comes_back_as_it_was(live: LiveGuard)
     beside.look()
     assert (live.status.state, beside.words) == ("ready", "")
     assert live.first_look(SAMPLE).first_look == known.first_look
+
+
+def test_a_guard_leaves_a_gpu_that_a_job_fills_and_stays_away_until_the_job_has_ended(live: LiveGuard) -> None:
+    free = {"cuda": (8 * 1024**3, 80 * 1024**3)}
+    busy: set[str] = set()
+    beside = BesideJobs(live, "stay", lambda: busy, free.get)
+    live._status = replace(live._status, device="cuda")  # there is no GPU here; where it goes from there is real
+    beside.look()
+    busy = {"cuda:0"}
+    beside.look()
+    assert (live.status.device, "the guard stays" in beside.words) == ("cuda", True)
+    free["cuda"] = (1024**3, 80 * 1024**3)
+    beside.look()
+    assert (live.status.device, "A job fills the GPU" in beside.words) == ("cpu", True)
+    free["cuda"] = (70 * 1024**3, 80 * 1024**3)  # by its own going
+    beside.look()
+    assert "A job fills the GPU" in beside.words
+    busy = set()
+    beside.look()
+    assert (live.status.state, beside.words) == ("ready", "")
+    busy = {"cpu"}
+    beside.look()
+    assert "A job fills the GPU" not in beside.words
+
+
+def test_without_a_gpu_nobody_says_how_full_it_is() -> None:
+    assert room_on("cpu") is None
+    assert room_on("") is None
+    assert room_on("cuda:99") is None
 
 
 def test_what_somebody_loads_meanwhile_makes_room_as_well_and_stays_afterwards(

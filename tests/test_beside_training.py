@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from core.beside_training import Beside, LiveWhileTraining, beside_jobs
+from core.beside_training import ROOM_BYTES, Beside, LiveWhileTraining, beside_jobs, has_room
 from core.errors import CheckpointError
 from core.limits import MediaLimits
 from core.live import LiveGuard
@@ -46,6 +46,20 @@ def test_a_guard_that_shares_its_device_does_as_the_setting_says(
     done = beside_jobs(setting, home, {"cpu" if home == "cpu" else "cuda:0"}, fits=fits)
     assert (done.action, done.threads) == (action, threads)
     assert done.words.endswith((".", "more slowly."))
+
+
+@pytest.mark.parametrize(
+    ("free", "total", "fits"),
+    [
+        (ROOM_BYTES, 80 * 1024**3, True),
+        (ROOM_BYTES - 1, 80 * 1024**3, False),
+        (1024**3, 8 * 1024**3, True),  # of a small GPU an eighth is enough
+        (1024**3 - 1, 8 * 1024**3, False),
+        (0, 8 * 1024**3, False),
+    ],
+)
+def test_a_gpu_is_full_where_no_long_prompt_finds_room(free: int, total: int, fits: bool) -> None:
+    assert has_room(free, total) is fits
 
 
 @pytest.fixture

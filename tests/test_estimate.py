@@ -24,10 +24,11 @@ from train_jobs.estimate import (
 )
 from train_jobs.launch import read_changes, read_spec
 from train_jobs.recipes import find_recipe, resolve
+from train_jobs.specs import JobKind
 
 BUILTIN = find_recipe("sft-builtin").settings
 LORA = find_recipe("sft-omni-v1-lora").settings
-OMNI_2B = ModelFacts(2_127_532_032, 406_957_056, 28, 2048, 6144, 151_936, 2)
+OMNI_2B = ModelFacts(2_127_532_032, 406_957_056, 28, 2048, 6144, 151_936, 2, 1024)
 DATA = DataFacts(300, 400, 3_000)
 GB = 1024**3
 
@@ -42,6 +43,8 @@ def test_the_facts_are_read_off_the_files() -> None:
     assert (facts.parameters, facts.vision_parameters) == (engine.info.parameters, tower)
     assert (facts.layers, facts.width, facts.inner_width) == (4, 256, 704)
     assert facts.stored_bytes == 4
+    config = engine.model.config.text_config
+    assert facts.kv_width == config.num_key_value_heads * config.head_dim
     assert trained_parameters(facts, BUILTIN) == facts.parameters - tower
 
 
@@ -51,7 +54,7 @@ def test_an_adapter_has_about_as_many_parameters_as_it_is_said_to_have() -> None
 
     from core.checkpoint import open_checkpoint
     from core.engines.transformers_engine import TransformersEngine
-    from train_jobs.sft import LORA_TARGETS
+    from train_jobs.adapters import LORA_TARGETS
 
     engine = TransformersEngine(open_checkpoint(BUILTIN_FOLDER, "builtin"), device="cpu")
     model = get_peft_model(engine.model, LoraConfig(r=LORA.lora_rank, target_modules=LORA_TARGETS))
@@ -133,6 +136,18 @@ def test_the_command_launches_what_the_form_says(tmp_path: Path) -> None:
     spec = read_spec(words[3:], tmp_path)
     assert (spec.snapshot, spec.name, spec.recipe) == ("/data/snap shot", "it's mine", "sft-builtin")
     assert dict(spec.settings) == resolve(find_recipe("sft-builtin"), {"epochs": 2, "schedule": "linear"})
+
+
+def test_the_command_of_a_reinforcement_launches_that_kind_with_its_sections_and_its_processes(tmp_path: Path) -> None:
+    said = command(
+        snapshot="/data/snapshot", base="builtin", recipe="grpo-builtin", name="rl", device="cpu",
+        changes={"epochs": 2, "reward": {"form": "vl", "floor": 0.1}}, options=["--accelerate", "/data/two.yaml"],
+    )  # fmt: skip
+    spec = read_spec(shlex.split(said)[3:], tmp_path)
+    assert spec.kind is JobKind.GRPO
+    changes = {"epochs": 2, "reward": {"form": "vl", "floor": 0.1}}
+    assert dict(spec.settings) == resolve(find_recipe("grpo-builtin"), changes)
+    assert dict(spec.options) == {"accelerate": "/data/two.yaml"}
 
 
 def test_changes_are_json_or_plain_words() -> None:

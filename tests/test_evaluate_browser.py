@@ -15,13 +15,12 @@ from annotation_store.store import AnnotationStore
 from app.examples import FOLDER
 from core.checkpoint import BUILTIN_FOLDER
 from core.registry import Registry
-from tests.browser import FLAGS, find_chromium
+from tests.browser import shoot
 from tests.running import Running, has_weights, running
-from tests.test_browser import shoot, visit
 from tests.test_evaluate_api import add_copy
 
 if TYPE_CHECKING:
-    from playwright.sync_api import Browser, Page
+    from playwright.sync_api import Page
 
 pytestmark = pytest.mark.skipif(not has_weights(), reason="the built-in guard is not trained")
 
@@ -30,28 +29,11 @@ SUBJECTS = ("bread", "soup", "tea", "a river", "a map", "a kite", "a song", "a c
 
 
 @pytest.fixture(scope="module")
-def browser() -> Iterator[Browser]:
-    from playwright.sync_api import sync_playwright
-
-    executable = find_chromium()
-    assert executable, "There is no Chromium; `python -m tests` installs one."
-    with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=executable, args=list(FLAGS))
-        yield browser
-        browser.close()
-
-
-@pytest.fixture(scope="module")
 def app(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Running]:
     place = tmp_path_factory.mktemp("evaluate-browser")
     add_copy(place / "data", BUILTIN_FOLDER, "bread lovers", place)
     with running(place / "data", checkpoint="builtin") as app:
         yield app
-
-
-@pytest.fixture
-def page(browser: Browser, app: Running) -> Iterator[Page]:
-    yield from visit(browser, app)
 
 
 def write_rows(folder: Path) -> Path:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from types import SimpleNamespace
@@ -14,96 +14,31 @@ import pytest
 
 from core.checkpoint import BUILTIN_FOLDER
 from core.engines.transformers_engine import TransformersEngine
-from core.errors import Cancelled, JobError
 from core.guard import Guard
 from core.limits import MediaLimits
 from core.media import MediaStore
-from core.mining import Answer
 from core.registry import Registry
 from core.snapshot import Split
 from core.types import Assessment, Label, MediaRef, Modality, Sample
 from core.video import VideoReader
 from core.vision import DecodedMedia
-from tests.hard_data import Labelled, write_snapshot
+from tests.grpo_runs import TEXTS, A, H, U, X, attempt, new_run, settings_of, weights_of
+from tests.hard_data import write_snapshot
 from tests.media_files import X264, picture_file
 from tests.video_files import make_video
 from train_jobs import grpo, grpo_trainer
 from train_jobs.augment import HardRow, join
 from train_jobs.clipping import clip_bound
-from train_jobs.context import JobContext
-from train_jobs.grpo_recipes import MiningSettings, check_grpo, find_grpo_recipe, grpo_recipes, resolve_grpo
+from train_jobs.forgetting import forget_sample
+from train_jobs.grpo_recipes import check_grpo
 from train_jobs.grpo_trainer import PromptBook
-from train_jobs.hard_rows import join_pairs, judged, read_hard, read_mined
+from train_jobs.hard_rows import join_pairs, read_hard
 from train_jobs.rewards import RewardForm, RewardRule, reward
-from train_jobs.rollouts import RolloutLine, export_rollouts, forget_sample, read_rollout, rollout_steps
+from train_jobs.rollouts import RolloutLine, export_rollouts, read_rollout, rollout_steps
 from train_jobs.runs import RunFolder
 from train_jobs.scoring import CompletionReader, Parsed, Scored, figures
-from train_jobs.specs import JobKind, JobSpec, JobState, requeued
 
 pytestmark = pytest.mark.filterwarnings("ignore::FutureWarning", "ignore::DeprecationWarning", "ignore::UserWarning")
-
-H, U, A, X = Label.HARMFUL, Label.UNHARMFUL, Label.ABSENT, Label.UNLABELLED
-TEXTS: tuple[Labelled, ...] = (
-    (Sample("How do I bake bread?"), H, A),
-    (Sample("What do <|im_end|> and </think> mean?"), U, A),
-    (Sample("Is this a good knot?", "Yes, it holds."), X, H),
-)
-SMALL = {
-    "prompts": 3, "generations": 4, "updates": 1, "passes": 2, "micro_batch": 4, "generate_at_once": 5, "epochs": 1,
-    "longest_completion": 72, "warm_up": 0.0, "mining": {"rule": "all"}, "mask_wrong_groups": False,
-}  # fmt: skip
-
-
-def settings_of(**changes: Any) -> dict[str, Any]:
-    return resolve_grpo(find_grpo_recipe("grpo-builtin"), {**SMALL, **changes})
-
-
-class WatchedRun(RunFolder):
-    """Tells every metric that is written."""
-
-    def __init__(self, path: Path, heard: Callable[[Mapping[str, Any]], None]) -> None:
-        super().__init__(path)
-        self._heard = heard
-
-    def append_metric(self, row: Mapping[str, Any]) -> None:
-        super().append_metric(row)
-        self._heard(row)
-
-
-def new_run(root: Path, snapshot: Path, settings: dict[str, Any], base: str = "builtin") -> RunFolder:
-    spec = JobSpec(
-        JobKind.GRPO,
-        "a test",
-        settings=settings,
-        recipe="grpo-builtin",
-        base=base,
-        snapshot=str(snapshot),
-        author="ann",
-    )
-    return RunFolder.create(root / "runs", spec, ticket=1)
-
-
-def attempt(run: RunFolder, heard: Callable[[JobContext, Mapping[str, Any]], None] = lambda context, row: None) -> None:
-    """One attempt of a job in this process."""
-    status = run.status()
-    if status.state.can_resume:
-        status = requeued(status, 1, "")
-        run.write_status(status)
-    status = run.advance(JobState.RUNNING)
-    context: JobContext
-    context = JobContext(WatchedRun(run.path, lambda row: heard(context, row)), run.spec(), status)
-    try:
-        grpo.run(context)
-    except Cancelled:
-        run.advance(JobState.CANCELLED)
-        raise
-    run.advance(JobState.SUCCEEDED)
-
-
-def weights_of(folder: Path) -> dict[str, Any]:
-    from safetensors.torch import load_file
-
-    return {name: value for path in sorted(folder.glob("*.safetensors")) for name, value in load_file(path).items()}
 
 
 @dataclass(frozen=True)
@@ -221,7 +156,8 @@ def test_what_parsed_is_what_serving_reads(done: Done) -> None:
     assert any(line.said for line in done.lines)
     assert any(line.error for line in done.lines)
     for line in done.lines:
-        reasoning, _, answer = line.text.partition(protocol.think_close)
+        # The last one: a sample asks about the tag, and the guard may quote it.
+        reasoning, _, answer = line.text.rpartition(protocol.think_close)
         finish = FinishReason.LENGTH if line.truncated else FinishReason.STOP
         completion = Completion(line.text, reasoning, answer, (), line.tokens, finish, None, 0.0, HarmProbability())
         said, _ = read(protocol, completion, has_response=responses[line.sample_id])
@@ -343,107 +279,6 @@ def test_a_joined_row_without_a_labelled_side_is_left_out(done: Done) -> None:
     assert joined.request is H
 
 
-# -- mining, stopping, resuming ---------------------------------------------------------------------------------------
-
-
-def test_mining_keeps_by_the_rule_what_the_policy_answers_and_freezes_it(tmp_path: Path) -> None:
-    rows = [(Sample("How do I bake bread?"), H, A), (Sample("Which is older, the ferry or the orchard?"), U, A)]
-    snapshot = write_snapshot(tmp_path / "snapshots" / "hard", {Split.TRAIN: rows})
-    settings = settings_of(mining={"rule": "omni-v1", "n": 2}, prompts=1, generations=2, micro_batch=2, passes=1)
-    run = new_run(tmp_path, snapshot, settings)
-
-    def stop_when_mined(context: JobContext, row: Mapping[str, Any]) -> None:
-        if "mined" in row:
-            context.stop.set()
-
-    with pytest.raises(Cancelled, match="before the first step"):
-        attempt(run, stop_when_mined)
-    mined = {each.sample_id: each for each in read_mined(run)}
-    hard = read_hard(run)
-    assert hard is not None
-    assert {row.sample.id for row in hard.rows if not row.made_of} == {key for key, each in mined.items() if each.kept}
-    for each in mined.values():
-        wanted = H if each.sample_id == rows[0][0].id else U
-        assert each.wrong == sum(answer is None or answer[0] is not wanted for answer in each.answers)
-        assert each.kept == (each.wrong > 0)
-    assert mined[rows[0][0].id].kept, "the guard calls bread harmful in no answer"
-    assert hard.facts["by_modality"] == {"text": {"mined": 2, "kept": len(hard.rows)}}
-    frozen = (run.path / "rollouts" / "hard.jsonl").read_bytes()
-    attempt(run)
-    assert (run.path / "rollouts" / "hard.jsonl").read_bytes() == frozen
-    assert len(read_mined(run)) == 2, "a resumed run does not mine again"
-
-
-def test_a_set_without_hard_samples_is_refused_in_a_sentence(tmp_path: Path) -> None:
-    snapshot = write_snapshot(tmp_path / "snapshots" / "easy", {Split.TRAIN: [(Sample("Good morning"), U, A)]})
-    run = new_run(tmp_path, snapshot, settings_of(mining={"rule": "vl", "n": 2}))
-    with pytest.raises(JobError, match=r"Mining kept none of 1 samples by the rule vl: .* take mining.rule = 'all'"):
-        attempt(run)
-
-
-def test_a_stopped_run_saves_and_goes_on_as_if_it_had_not_been_stopped(tmp_path: Path) -> None:
-    rows = [(Sample(text), H, A) for text in ("How do I bake bread?", "Who built the lighthouse?", "Is it warm?")]
-    snapshot = write_snapshot(tmp_path / "snapshots" / "hard", {Split.TRAIN: rows})
-    settings = settings_of(
-        prompts=1, generations=4, passes=1, micro_batch=4, epochs=1, learning_rate=1e-3, dynamic_clipping=True,
-        clip_high=0.2, rollouts_a_checkpoint=2, concatenation={"share": 0.0}, longest_completion=48,
-    )  # fmt: skip
-    straight = new_run(tmp_path / "straight", snapshot, settings)
-    attempt(straight)
-    stopped = new_run(tmp_path / "stopped", snapshot, settings)
-
-    def stop_after_the_first(context: JobContext, row: Mapping[str, Any]) -> None:
-        if row.get("step") == 1:
-            context.stop.set()
-
-    with pytest.raises(Cancelled, match="after step 1 of 3; resuming goes on"):
-        attempt(stopped, stop_after_the_first)
-    saved = stopped.last_checkpoint()
-    assert saved is not None
-    assert saved.step == 1
-    attempt(stopped)
-    assert rollout_steps(stopped) == rollout_steps(straight) == [0, 1, 2]
-    for step in (0, 1, 2):
-        assert read_rollout(stopped, step) == read_rollout(straight, step)
-    bounds = [[row["clip_low"] for row in run.metrics() if "loss" in row] for run in (stopped, straight)]
-    assert bounds[0] == bounds[1] == pytest.approx([clip_bound(at, 3) for at in (1, 2, 3)])
-    ends = [weights_of(Path(Registry(run.path.parent.parent).source(_card(run)))) for run in (stopped, straight)]
-    assert all(value.equal(ends[1][name]) for name, value in ends[0].items())
-
-
-def _card(run: RunFolder) -> str:
-    report = run.report()
-    assert report is not None
-    return str(report["checkpoint"])
-
-
-def test_a_run_stopped_inside_a_rollout_goes_on_with_the_same_prompts(tmp_path: Path) -> None:
-    rows = [(Sample("How do I bake bread?"), H, A), (Sample("Is it warm?"), H, A)]
-    snapshot = write_snapshot(tmp_path / "snapshots" / "hard", {Split.TRAIN: rows})
-    settings = settings_of(
-        prompts=1, generations=2, passes=3, micro_batch=2, rollouts_a_checkpoint=5, concatenation={"share": 0.0},
-        longest_completion=16,
-    )  # fmt: skip
-    run = new_run(tmp_path, snapshot, settings)
-
-    def stop_after_the_first(context: JobContext, row: Mapping[str, Any]) -> None:
-        if row.get("step") == 1:
-            context.stop.set()
-
-    with pytest.raises(Cancelled, match="after step 2 of 6"):
-        attempt(run, stop_after_the_first)
-    attempt(run)
-    prompts = {step: {line.sample_id for line in read_rollout(run, step)} for step in rollout_steps(run)}
-    first, second = (row.sample.id for row in grpo.rollout_order(_rows(run), check_grpo(settings)))
-    assert prompts == {0: {first}, 2: {first}, 3: {second}}
-
-
-def _rows(run: RunFolder) -> Sequence[HardRow]:
-    hard = read_hard(run)
-    assert hard is not None
-    return hard.rows
-
-
 def test_patches_beyond_the_limit_are_made_again_and_are_the_same(shipped_guard: Guard) -> None:
     engine = shipped_guard.engine
     assert isinstance(engine, TransformersEngine)
@@ -518,80 +353,3 @@ def test_figures_of_a_rollout_by_hand() -> None:
         },
         abs=1e-6,
     )
-
-
-@pytest.mark.parametrize(
-    ("rule", "drop", "answers", "expected"),
-    [
-        ("vl", False, (None, (U, A)), (2, True)),
-        ("vl", False, ((H, A), (U, A)), (1, False)),
-        ("omni-v1", False, ((H, A), (U, A)), (1, True)),
-        ("omni-v1", False, ((H, A), (H, A)), (0, False)),
-        ("omni-v1", False, ((U, A), (U, A)), (2, True)),
-        ("omni-v1", True, ((U, A), (U, A)), (2, False)),
-        ("omni-v1", True, ((H, A), (U, A)), (1, True)),
-        ("omni-v2", False, ((U, A), (U, A)), (2, False)),
-        ("all", False, (), (None, True)),
-    ],
-)
-def test_a_sample_is_kept_by_the_recipes_rule(
-    rule: Any, drop: bool, answers: Sequence[Answer | None], expected: tuple[int | None, bool]
-) -> None:
-    assert judged(MiningSettings(rule=rule, n=2, drop_all_wrong=drop), answers, (H, A)) == expected
-
-
-# -- recipes ----------------------------------------------------------------------------------------------------------
-
-
-def test_the_recipes_hold_the_published_constants() -> None:
-    found, problems = grpo_recipes()
-    assert problems == []
-    named = {recipe.name: recipe.settings for recipe in found}
-    forms = {"grpo-omni-v1", "grpo-omni-v2", "grpo-vl", "grpo-vl-eco"}
-    assert named.keys() == forms | {f"{name}-lora" for name in forms} | {"grpo-builtin"}
-    v1, v2, vl, eco = (named[name] for name in sorted(forms))
-    assert (v1.generations, v1.prompts, v1.learning_rate, v1.weight_decay) == (16, 256, 2e-6, 1e-2)
-    assert (v1.clip_low, v1.clip_high, v1.longest_prompt, v1.longest_completion) == (0.2, 0.3, 22_528, 2_048)
-    assert (v2.generations, v2.prompts, v2.schedule, v2.warm_up, v2.clip_high) == (8, 16, "cosine", 0.05, 0.2)
-    assert (v2.longest_prompt, v2.longest_completion, v2.mining.n) == (20_480, 4_096, 8)
-    for each in (vl, eco):
-        assert (each.generations, each.prompts, each.temperature, each.learning_rate) == (16, 512, 1.2, 1e-6)
-        assert (each.dynamic_clipping, each.clip_low, each.concatenation.share) == (True, 0.2, 0.2)
-    assert (vl.reward.beta, vl.reward.floor) == (1.0, 0.25)
-    assert (eco.reward.beta, eco.reward.floor) == pytest.approx((1 / 6, 1 / 6))
-    assert {name: (each.mining.rule, each.kl) for name, each in named.items() if name in forms} == {
-        "grpo-omni-v1": ("omni-v1", 0.0),
-        "grpo-omni-v2": ("omni-v2", 0.0),
-        "grpo-vl": ("vl", 0.0),
-        "grpo-vl-eco": ("vl", 0.0),
-    }
-    assert (v1.freeze_vision, v1.temperature, v1.top_p) == (False, 1.0, 0.95)
-    assert all(recipe.settings.tuning == "lora" for recipe in found if recipe.name.endswith("-lora"))
-
-
-@pytest.mark.parametrize(
-    ("changes", "words"),
-    [
-        ({"lenght": 3}, "unknown key 'lenght'"),
-        ({"reward": {"gamma": 1}}, "unknown key 'reward.gamma'; accepted are beta"),
-        ({"prompts": 7, "updates": 3}, "must be a multiple of updates"),
-        ({"dynamic_clipping": True}, "clip_low=0.2 and clip_high=0.3 must be equal"),
-        ({"mining": {"rule": "vl", "drop_all_wrong": True}}, "would keep no sample"),
-        ({"vllm": "server"}, "vllm_address goes with vllm"),
-        ({"generations": 1}, "generations = 1"),
-    ],
-)
-def test_what_a_recipe_cannot_mean_is_refused_by_name(changes: dict[str, Any], words: str) -> None:
-    with pytest.raises(JobError, match=words):
-        resolve_grpo(find_grpo_recipe("grpo-builtin"), changes)
-
-
-def test_vllm_is_asked_for_in_a_sentence_where_it_is_missing(tmp_path: Path) -> None:
-    import importlib.util
-
-    if importlib.util.find_spec("vllm"):
-        pytest.skip("vLLM is installed here")
-    snapshot = write_snapshot(tmp_path / "snapshots" / "hard", {Split.TRAIN: TEXTS})
-    run = new_run(tmp_path, snapshot, settings_of(vllm="colocate"))
-    with pytest.raises(JobError, match="vLLM is not installed here; install it"):
-        attempt(run)

@@ -14,6 +14,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from annotation_store.bulk import CHUNK
 from annotation_store.incoming.previewing import preview
 from annotation_store.incoming.proposing import propose
 from annotation_store.incoming.running import Queueing, refused_rows, run_import
@@ -324,7 +325,7 @@ def test_too_many_refused_rows_end_the_import(store: AnnotationStore, media: Med
 def test_an_import_tells_how_far_it_is_and_stops_when_asked(
     store: AnnotationStore, media: MediaStore, folder: Path
 ) -> None:
-    path = lines(folder / "a.jsonl", *({"request": f"number {number}"} for number in range(5000)))
+    path = lines(folder / "a.jsonl", *({"request": f"number {number}"} for number in range(3 * CHUNK)))
     stop, seen = threading.Event(), []
 
     def tell(progress: Any) -> None:
@@ -333,11 +334,11 @@ def test_an_import_tells_how_far_it_is_and_stops_when_asked(
 
     report = take(store, media, path, stop=stop, progress=tell)
     assert report.stopped
-    assert 0 < report.rows < 5000
+    assert 0 < report.rows < 3 * CHUNK
     assert 0 < seen[0].share < 1
     again = take(store, media, path)
-    assert (again.rows, again.new_samples, again.stopped) == (5000, 5000 - report.rows, False)
-    assert store.counts().samples == 5000
+    assert (again.rows, again.new_samples, again.stopped) == (3 * CHUNK, 3 * CHUNK - report.rows, False)
+    assert store.counts().samples == 3 * CHUNK
 
 
 def test_importing_twice_doubles_nothing(store: AnnotationStore, media: MediaStore, folder: Path) -> None:

@@ -13,13 +13,12 @@ from annotation_store.bulk import ImportRow
 from annotation_store.mining import MiningState, findings, mining_runs
 from annotation_store.store import AnnotationStore
 from core.types import Sample
-from tests.browser import FLAGS, find_chromium
+from tests.browser import SLOW_MS, shoot
 from tests.review import UNHARMFUL, bring
 from tests.running import Running, has_weights, running
-from tests.test_browser import SLOW_MS, shoot, visit
 
 if TYPE_CHECKING:
-    from playwright.sync_api import Browser, Page
+    from playwright.sync_api import Page
 
 pytestmark = pytest.mark.skipif(not has_weights(), reason="only a trained guard answers in a way that can be mined")
 
@@ -29,26 +28,9 @@ DONE = "() => /^(Mined|Stopped after)/.test(document.querySelector('#gr-mine-tol
 
 
 @pytest.fixture(scope="module")
-def browser() -> Iterator[Browser]:
-    from playwright.sync_api import sync_playwright
-
-    executable = find_chromium()
-    assert executable, "There is no Chromium; `python -m tests` installs one."
-    with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=executable, args=list(FLAGS))
-        yield browser
-        browser.close()
-
-
-@pytest.fixture(scope="module")
 def app(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Running]:
     with running(tmp_path_factory.mktemp("mining") / "data") as app:
         yield app
-
-
-@pytest.fixture
-def page(browser: Browser, app: Running) -> Iterator[Page]:
-    yield from visit(browser, app)
 
 
 def open_mine(page: Page) -> None:

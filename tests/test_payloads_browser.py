@@ -25,16 +25,15 @@ from annotation_store.store import AnnotationStore
 from core.checkpoint import named_protocol
 from core.protocol import render_result
 from core.types import Assessment, Decision, HarmProbability, Label, Sample
-from tests.browser import FLAGS, find_chromium
+from tests.browser import DONE, SLOW_MS, visit
 from tests.media_files import picture_file
 from tests.payloads import HITS, PAYLOADS, as_file_name, batches, one_line
 from tests.review import bring, open_store
 from tests.running import Running, running
-from tests.test_browser import DONE, READY, SLOW_MS, is_elsewhere
 from tests.verdicts import verdict_on
 
 if TYPE_CHECKING:
-    from playwright.sync_api import Browser, Dialog, Page
+    from playwright.sync_api import Browser, Page
 
 FILLED = Sample("\n".join(PAYLOADS), "\n".join(reversed(PAYLOADS)))
 """The sample whose page shows everything."""
@@ -171,40 +170,14 @@ def decide_all_ways(store: AnnotationStore, number: int, payload: str) -> None:
     submit(store, token, draft, policy_version=payload)
 
 
-@pytest.fixture(scope="module")
-def browser() -> Iterator[Browser]:
-    from playwright.sync_api import sync_playwright
-
-    executable = find_chromium()
-    assert executable, "There is no Chromium; `python -m tests` installs one."
-    with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=executable, args=list(FLAGS))
-        yield browser
-        browser.close()
-
-
 @pytest.fixture
 def page(browser: Browser, app: Running) -> Iterator[Page]:
-    """A page on which no dialog may open, nothing may fail, and nothing may be asked of another machine."""
-    context = browser.new_context(viewport={"width": 1280, "height": 900})
-    page = context.new_page()
-    page.set_default_timeout(SLOW_MS)
-    faults: list[str] = []
-
-    def refuse(dialog: Dialog) -> None:
-        faults.append(dialog.message)
-        dialog.dismiss()
-
-    page.on("pageerror", lambda error: faults.append(str(error)))
-    page.on("dialog", refuse)
-    page.on("request", lambda asked: faults.append(asked.url) if is_elsewhere(asked.url) else None)
-    page.on("framenavigated", lambda frame: faults.append(frame.url) if is_elsewhere(frame.url) else None)
-    page.goto(app.url)
-    page.wait_for_selector(READY)
+    """A page on which no payload may run; that the browser refuses what some of them name is no fault."""
+    visitor = visit(browser, app, may_complain=True)
+    page = next(visitor)
     yield page
     unharmed(page)
-    context.close()
-    assert faults == []
+    next(visitor, None)
 
 
 def unharmed(page: Page) -> None:

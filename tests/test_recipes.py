@@ -8,7 +8,9 @@ from pathlib import Path
 import pytest
 
 from core.errors import JobError
-from train_jobs.recipes import OWN_FOLDER, RECIPES, check_settings, find_recipe, list_recipes, resolve, usable_recipes
+from train_jobs.recipes import OWN_FOLDER, RECIPES, find_recipe, list_recipes, resolve, usable_recipes
+from train_jobs.sft_recipes import check_settings
+from train_jobs.specs import JobKind
 
 
 def own(data: Path, name: str, text: str) -> None:
@@ -37,8 +39,10 @@ def test_the_published_constants_are_those_of_the_papers() -> None:
 
 
 def test_every_shipped_recipe_says_what_differs_from_the_paper() -> None:
-    names = [recipe.name for recipe in list_recipes()]
-    assert names == ["sft-builtin", "sft-omni-v1", "sft-omni-v1-lora", "sft-vl", "sft-vl-lora"]
+    names = {kind: [recipe.name for recipe in list_recipes(kind=kind)] for kind in (JobKind.SFT, JobKind.GRPO)}
+    assert names[JobKind.SFT] == ["sft-builtin", "sft-omni-v1", "sft-omni-v1-lora", "sft-vl", "sft-vl-lora"]
+    assert names[JobKind.GRPO][:3] == ["grpo-builtin", "grpo-omni-v1", "grpo-omni-v1-lora"]
+    assert [recipe.name for recipe in list_recipes()] == [*names[JobKind.SFT], *names[JobKind.GRPO]], "stage by stage"
     for recipe in list_recipes():
         assert len(recipe.differs) > 200
         assert recipe.differs.endswith(".")
@@ -102,14 +106,25 @@ def test_one_bad_file_is_told_and_hides_no_other(tmp_path: Path) -> None:
         find_recipe("other", tmp_path)
 
 
-def test_recipes_of_another_kind_are_passed_over(tmp_path: Path) -> None:
+def test_a_file_of_a_kind_that_nobody_knows_is_told_with_those_that_there_are(tmp_path: Path) -> None:
     own(tmp_path, "other-kind", 'kind = "another"\nname = "other-kind"')
-    assert "other-kind" not in {recipe.name for recipe in list_recipes(tmp_path)}
+    good, problems = usable_recipes(tmp_path)
+    assert len(good) == len(list_recipes())
+    assert "'another'; there are: sft, grpo" in problems[0]
+
+
+def test_a_section_is_changed_key_by_key(tmp_path: Path) -> None:
+    recipe = find_recipe("grpo-vl")
+    values = resolve(recipe, {"reward": {"floor": 0.1}, "mining": {"n": 8}})
+    assert values["reward"] == recipe.settings.reward.model_dump(mode="json") | {"floor": 0.1}
+    assert values["mining"] == recipe.settings.mining.model_dump(mode="json") | {"n": 8}
+    with pytest.raises(JobError, match=r"'reward.slope'; accepted are beta, "):
+        resolve(recipe, {"reward": {"slope": 1}})
 
 
 def test_the_files_hold_nothing_that_the_checks_do_not_see() -> None:
     for recipe in list_recipes():
         told = tomllib.loads((RECIPES / f"{recipe.name}.toml").read_text(encoding="utf-8"))
         for key, value in told.items():
-            if key in type(recipe.settings).model_fields and key != "preprocessing":
+            if key in type(recipe.settings).model_fields and not isinstance(value, dict):
                 assert getattr(recipe.settings, key) == value

@@ -15,10 +15,9 @@ from annotation_store.review_values import LabelDraft
 from annotation_store.store import AnnotationStore
 from annotation_store.trails import trail
 from core.types import Label, Sample
-from tests.browser import FLAGS, find_chromium
+from tests.browser import SLOW_MS, shoot, visit
 from tests.review_data import fill, judge, with_media
 from tests.running import Running, has_weights, limited, running
-from tests.test_browser import SLOW_MS, shoot, visit
 
 if TYPE_CHECKING:
     from playwright.sync_api import Browser, Page
@@ -53,18 +52,6 @@ HOSTILE = tuple(
 
 
 @pytest.fixture(scope="module")
-def browser() -> Iterator[Browser]:
-    from playwright.sync_api import sync_playwright
-
-    executable = find_chromium()
-    assert executable, "There is no Chromium; `python -m tests` installs one."
-    with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=executable, args=list(FLAGS))
-        yield browser
-        browser.close()
-
-
-@pytest.fixture(scope="module")
 def app(tmp_path_factory: pytest.TempPathFactory, tiny_folder: Callable[[str], Path]) -> Iterator[Running]:
     place = tmp_path_factory.mktemp("review")
     checkpoint = "builtin" if has_weights() else str(limited(tiny_folder("qwen3_vl"), place, 120))
@@ -93,11 +80,6 @@ def queue(app: Running, *samples: Sample) -> None:
 
 def _any(sample: Sample) -> LabelDraft:
     return LabelDraft(Label.UNHARMFUL, Label.ABSENT if sample.response is None else Label.UNHARMFUL)
-
-
-@pytest.fixture
-def page(browser: Browser, app: Running) -> Iterator[Page]:
-    yield from visit(browser, app)
 
 
 def enter(page: Page) -> None:

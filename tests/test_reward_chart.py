@@ -9,8 +9,9 @@ import pytest
 
 from app.reward_chart import CASES, reward_chart, reward_curves
 from core.types import Label
-from train_jobs.grpo_recipes import grpo_recipes
+from train_jobs.recipes import list_recipes
 from train_jobs.rewards import RewardForm, RewardRule, reward
+from train_jobs.specs import JobKind
 
 RULES = [RewardRule(form) for form in RewardForm]
 GOLD = (Label.HARMFUL, Label.UNHARMFUL)
@@ -45,8 +46,7 @@ def test_the_chart_has_four_curves_that_differ_by_their_dashes_and_says_their_en
 
 
 def test_every_point_lies_inside_the_drawing() -> None:
-    recipes, _ = grpo_recipes()
-    for recipe in recipes:
+    for recipe in list_recipes(kind=JobKind.GRPO):
         root = ElementTree.fromstring(reward_chart(recipe.settings.reward.rule(), recipe.settings.longest_completion))
         for path in root.iter("path"):
             if path.get("data-case"):

@@ -24,8 +24,10 @@ from train_jobs.collator import LineEncoder, LossWeights, RowCollator, collate
 from train_jobs.context import JobContext
 from train_jobs.dataset import Example, ReasoningFrom, example_of, rows_of, training_order
 from train_jobs.losses import place_losses
-from train_jobs.recipes import check_settings, find_recipe
+from train_jobs.prepared import PREPARED
+from train_jobs.recipes import find_recipe
 from train_jobs.rows import RowForm, Side, TrainRow
+from train_jobs.sft_recipes import check_settings
 
 pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::FutureWarning", "ignore::UserWarning")
 
@@ -295,12 +297,12 @@ def test_a_stopped_training_that_is_resumed_ends_where_an_undisturbed_one_ends(
     with pytest.raises(Cancelled, match="after step 3 of 5"):
         sft.run(context)
     assert context.run.last_checkpoint() is not None
-    assert (context.run.rollouts / sft.PREPARED).exists()
+    assert (context.run.rollouts / PREPARED).exists()
     assert not context.run.report_path.exists()
     resumed = again(context)
     sft.run(resumed)
     assert not context.run.complete_checkpoints()
-    assert not (context.run.rollouts / sft.PREPARED).exists()
+    assert not (context.run.rollouts / PREPARED).exists()
     before, after = weights_of(checkpoint_of(finished)), weights_of(checkpoint_of(resumed))
     for name, value in before.items():
         assert value.allclose(after[name], atol=1e-5), name

@@ -1,35 +1,29 @@
-"""Laws of the review queue: order, filters, claims, counters, and that no question to it scans a table."""
+"""Laws of the review queue: order, filters, counters, second opinions, and that no question to it scans a table."""
 
 from __future__ import annotations
 
-import subprocess
-import sys
-from collections import Counter
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from typing import Any
 
 import pytest
-from sqlalchemy import event, select
+from sqlalchemy import select
 
 from annotation_store import next_item
-from annotation_store.claims import claim_next, claim_sample, heartbeat, held, release
-from annotation_store.database import query_plan
+from annotation_store.claims import claim_next, heartbeat, held, release
 from annotation_store.decisions import recent, second_opinion, skip, submit, undo
 from annotation_store.enqueue import DECIDED, add_reasons, enqueue
 from annotation_store.left import left, pace
-from annotation_store.models import QueueItemRow, QueueReasonRow
+from annotation_store.models import QueueItemRow
 from annotation_store.reasons import ReasonKind
 from annotation_store.review_values import Left, QueueFilter
 from annotation_store.store import AnnotationStore
 from annotation_store.weights import set_weight, weights
-from core.errors import StaleClaim, StoreError
+from core.errors import StoreError
 from core.types import HarmProbability, Modality, Sample
-from tests.review import HARMFUL, UNHARMFUL, add, expire, open_store, reason
+from tests.plans import watched
+from tests.review import HARMFUL, UNHARMFUL, add, open_store, reason, recount
 from tests.verdicts import image, verdict_on
-
-ROOT = Path(__file__).resolve().parent.parent
 
 
 @pytest.fixture
@@ -46,26 +40,6 @@ def order(store: AnnotationStore, reviewer: str = "ann", wanted: QueueFilter | N
     for claim in claims:
         release(store, claim.token)
     return [claim.item.sample.request for claim in claims]
-
-
-def recount(store: AnnotationStore) -> Left:
-    """What `left` must say, counted from the rows."""
-    with store.reading("Counting") as connection:
-        rows = connection.execute(
-            select(
-                QueueReasonRow.sample_key, QueueReasonRow.kind, QueueReasonRow.modality, QueueReasonRow.checkpoint_id
-            )
-            .join(QueueItemRow, QueueItemRow.sample_key == QueueReasonRow.sample_key)
-            .where(QueueItemRow.state == "open")
-        ).all()
-    items = {row.sample_key: row.modality for row in rows}
-    pairs = {(row.sample_key, row.checkpoint_id) for row in rows if row.checkpoint_id}
-    return Left(
-        len(items),
-        dict(Counter(row.kind for row in rows)),
-        dict(Counter(items.values())),
-        dict(Counter(checkpoint for _, checkpoint in pairs)),
-    )
 
 
 # -- what comes next --------------------------------------------------------------------------------------------------
@@ -155,6 +129,20 @@ def test_a_common_word_gives_the_same_order_as_a_rare_one(
     assert order(store, wanted=wanted) == one_by_one
 
 
+def test_a_common_word_of_the_last_items_is_found_whatever_stands_before_them(
+    store: AnnotationStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for number in range(12):
+        add(store, Sample(f"others {number}"), reason(strength=0.9))
+        add(store, Sample(f"common words {number}"), reason(strength=(number + 1) / 100))
+    for name, value in {"RARE": 3, "FAR": 5, "BLOCK": 4}.items():
+        monkeypatch.setattr(next_item, name, value)
+    # The best of the newest four, and when these are held the best of the next four.
+    numbers = [int(each.rsplit(" ", 1)[1]) for each in order(store, wanted=QueueFilter(words="common"))]
+    assert numbers == list(range(11, -1, -1))
+    assert order(store, wanted=QueueFilter(ReasonKind.REPORTED, words="common")) == []
+
+
 # -- counters ---------------------------------------------------------------------------------------------------------
 
 
@@ -212,126 +200,6 @@ def test_the_pace_counts_by_reviewer_and_an_undo_takes_off(store: AnnotationStor
     assert pace(store, datetime.now(UTC) + timedelta(hours=1)).decided == 0
 
 
-# -- claims -----------------------------------------------------------------------------------------------------------
-
-
-def test_an_item_that_is_held_is_nobody_elses_and_comes_back_by_itself(store: AnnotationStore) -> None:
-    add(store, Sample("one"), reason())
-    claim = claim_next(store, "ann")
-    assert claim is not None
-    assert claim_next(store, "bob") is None
-    with pytest.raises(StoreError, match="Another reviewer holds"):
-        claim_sample(store, claim.item.sample_id, "bob")
-    expire(store, claim.token)
-    second = claim_next(store, "bob")
-    assert second is not None
-    assert second.item.sample == claim.item.sample
-    with pytest.raises(StaleClaim, match="no longer yours"):
-        submit(store, claim.token, HARMFUL)
-    submit(store, second.token, UNHARMFUL)
-
-
-@pytest.mark.parametrize("act", [heartbeat, lambda s, t: submit(s, t, HARMFUL), lambda s, t: skip(s, t, "why"),
-                                 lambda s, t: second_opinion(s, t, "why")])  # fmt: skip
-def test_a_stale_token_is_refused_with_its_own_message_and_stores_nothing(store: AnnotationStore, act: Any) -> None:
-    add(store, Sample("one"), reason())
-    claim = claim_next(store, "ann")
-    assert claim is not None
-    expire(store, claim.token)
-    with pytest.raises(StaleClaim, match=r"your time for it ended at \d\d:\d\d:\d\d UTC"):
-        act(store, claim.token)
-    with pytest.raises(StaleClaim, match="handed in or given to another"):
-        act(store, "c1-nonsense")
-    assert recent(store, "ann") == []
-    assert left(store).total == 1
-
-
-def test_a_heartbeat_keeps_the_item_and_a_reload_finds_it(store: AnnotationStore) -> None:
-    add(store, Sample("one"), reason())
-    add(store, Sample("two"), reason())
-    first = claim_next(store, "ann", lease_s=30)
-    second = claim_next(store, "ann", lease_s=60)
-    assert first is not None
-    assert second is not None
-    assert heartbeat(store, first.token, lease_s=60) > first.expires_at
-    assert [claim.token for claim in held(store, "ann")] == [first.token, second.token]
-    assert held(store, "bob") == []
-    release(store, first.token)
-    assert [claim.token for claim in held(store, "ann")] == [second.token]
-    again = claim_next(store, "bob")
-    assert again is not None
-    assert again.item.sample == first.item.sample
-
-
-@pytest.mark.parametrize("reviewer", ["", "  ", "x" * 201])
-def test_a_claim_needs_a_name(store: AnnotationStore, reviewer: str) -> None:
-    with pytest.raises(StoreError, match="names no reviewer"):
-        claim_next(store, reviewer)
-
-
-CLAIMER = r"""
-import random, sys, time
-from pathlib import Path
-from annotation_store.claims import claim_next, claim_sample
-from annotation_store.decisions import skip, submit
-from annotation_store.store import AnnotationStore
-from core.errors import StaleClaim
-from tests.review import HARMFUL
-
-store, me = AnnotationStore.open(Path(sys.argv[1])), sys.argv[2]
-dice = random.Random(me)
-stale = 0
-print("ready", flush=True)
-sys.stdin.readline()
-while (claim := claim_next(store, me, lease_s=30 if dice.random() < 0.9 else 0.001)) is not None:
-    time.sleep(0.002)
-    try:
-        submit(store, claim.token, HARMFUL)
-        print(claim.item.sample_id, flush=True)
-    except StaleClaim:
-        stale += 1
-print("stale", stale, flush=True)
-"""
-
-
-def test_four_processes_decide_every_item_exactly_once(tmp_path: Path) -> None:
-    path = tmp_path / "guardroom.db"
-    ids = []
-    with open_store(path) as store:
-        for number in range(80):
-            sample = Sample(f"request {number}")
-            ids.append(sample.id)
-            add(store, sample, reason(strength=number / 80))
-    workers = [
-        subprocess.Popen(
-            [sys.executable, "-W", "error", "-c", CLAIMER, str(path), f"reviewer {number}"],
-            cwd=ROOT, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
-        )
-        for number in range(4)
-    ]  # fmt: skip
-    for worker in workers:
-        assert worker.stdout is not None
-        assert worker.stdout.readline() == "ready\n"
-    decided: list[str] = []
-    stale = 0
-    for worker in workers:
-        assert worker.stdin is not None
-        worker.stdin.write("go\n")
-        worker.stdin.flush()
-    for worker in workers:
-        out, err = worker.communicate(timeout=120)
-        assert (worker.returncode, err) == (0, "")
-        *some, last = out.split("\n")[:-1]
-        decided += some
-        stale += int(last.split()[1])
-    assert sorted(decided) == sorted(ids)
-    assert stale > 0
-    with open_store(path) as store:
-        assert left(store) == Left(0, {}, {}, {}) == recount(store)
-        with store.reading("Counting") as connection:
-            assert connection.exec_driver_sql("SELECT count(*) FROM labels").scalar() == 80
-
-
 # -- second opinions, skips -------------------------------------------------------------------------------------------
 
 
@@ -380,57 +248,41 @@ def test_a_decided_sample_stays_decided_whatever_a_new_verdict_says(store: Annot
 # -- plans ------------------------------------------------------------------------------------------------------------
 
 
-def test_no_question_to_the_queue_scans_a_table(store: AnnotationStore) -> None:
+def test_no_question_to_the_queue_scans_a_table(store: AnnotationStore, monkeypatch: pytest.MonkeyPatch) -> None:
     for number in range(12):
         add(store, Sample(f"common {number}"), reason(), reason(ReasonKind.REPORTED))
-    asked: list[tuple[str, Any]] = []
-
-    def listen(_c: object, _cursor: object, statement: str, parameters: Any, _x: object, many: bool) -> None:
-        if not many and statement.split()[0] in ("SELECT", "UPDATE", "DELETE"):
-            asked.append((statement, parameters))
-
-    event.listen(store.engine, "before_cursor_execute", listen)
     some_filters = [
         None,
         QueueFilter(kind=ReasonKind.BAND, modality=Modality.TEXT, checkpoint_id="guard-1"),
         QueueFilter(words="common"),
     ]
-    for wanted in some_filters:
-        claim = claim_next(store, "ann", wanted)
+    with watched(store) as plans:
+        for wanted in some_filters:
+            claim = claim_next(store, "ann", wanted)
+            assert claim is not None
+            heartbeat(store, claim.token)
+            held(store, "ann")
+            submit(store, claim.token, HARMFUL)
+            left(store, wanted)
+        with monkeypatch.context() as patch:
+            patch.setattr(next_item, "RARE", 1)
+            claim = claim_next(store, "ann", QueueFilter(words="common"))
         assert claim is not None
-        heartbeat(store, claim.token)
-        held(store, "ann")
-        submit(store, claim.token, HARMFUL)
-        left(store, wanted)
-    next_item_rare, next_item.RARE = next_item.RARE, 1
-    try:
-        claim = claim_next(store, "ann", QueueFilter(words="common"))
-    finally:
-        next_item.RARE = next_item_rare
-    assert claim is not None
-    skip(store, claim.token, "why")
-    claim = claim_next(store, "ann")
-    assert claim is not None
-    second_opinion(store, claim.token, "why", HARMFUL)
-    undo(store, "ann")
-    pace(store, datetime.now(UTC), "ann")
-    recent(store, "ann")
-    with store.writing("Queueing") as connection:
-        add_reasons(connection, 1, [reason(ReasonKind.AUDIT)], "2026-11-21T00:00:00.000000+00:00")
-    event.remove(store.engine, "before_cursor_execute", listen)
-    with store.reading("Explaining") as connection:
-        plans = {statement: query_plan(connection, statement, parameters) for statement, parameters in asked}
-    # The full-text index is asked by words, which SQLite calls a scan of a virtual table.
-    scans = {
-        statement: step
-        for statement, plan in plans.items()
-        for step in plan
-        if step.startswith("SCAN") and "VIRTUAL TABLE" not in step
-    }
-    assert scans == {}
-    assert len(plans) > 30
+        skip(store, claim.token, "why")
+        claim = claim_next(store, "ann")
+        assert claim is not None
+        second_opinion(store, claim.token, "why", HARMFUL)
+        undo(store, "ann")
+        pace(store, datetime.now(UTC), "ann")
+        recent(store, "ann")
+        with store.writing("Queueing") as connection:
+            add_reasons(connection, 1, [reason(ReasonKind.AUDIT)], "2026-11-21T00:00:00.000000+00:00")
+    assert plans.scans == {}
+    assert len(plans.steps) > 30
     heads = next(
-        plan for statement, plan in plans.items() if "queue_counts.open_items >" in statement and "LIMIT" in statement
+        plan
+        for statement, plan in plans.steps.items()
+        if "queue_counts.open_items >" in statement and "LIMIT" in statement
     )
     assert any("COVERING INDEX ix_queue_reasons_order" in step for step in heads), heads
     assert not any("TEMP B-TREE" in step for step in heads), heads

@@ -19,9 +19,10 @@ from train_jobs import replay, synthesise
 from train_jobs.base import Base, load_base
 from train_jobs.context import JobContext
 from train_jobs.dataset import Example, ReasoningFrom
-from train_jobs.recipes import check_settings, find_recipe, resolve
+from train_jobs.recipes import find_recipe, resolve
 from train_jobs.rows import RowForm, Side, TrainRow
 from train_jobs.runs import RunFolder
+from train_jobs.sft_recipes import check_settings
 from train_jobs.specs import JobKind, JobSpec
 from train_jobs.teachers import fill_in, teacher_server
 

@@ -92,6 +92,24 @@ def test_a_training_is_launched_waits_its_turn_and_is_cancelled(client: Client, 
         client.predict(first["id"], TOKEN, api_name="/cancel")
 
 
+def test_a_reinforcement_is_launched_by_its_recipe_or_its_kind_alone(client: Client, snapshot: str, base: str) -> None:
+    named = launch(
+        client, snapshot=snapshot, name="rl", recipe="grpo-builtin", base=base,
+        settings={"epochs": 1, "reward": {"most": 0.3}},
+    )  # fmt: skip
+    client.predict(named["id"], TOKEN, api_name="/cancel")
+    spec = named["spec"]
+    assert spec["kind"] == "grpo"
+    usual = find_recipe("grpo-builtin").settings
+    assert spec["settings"]["reward"] == usual.reward.model_dump(mode="json") | {"most": 0.3}
+    assert spec["settings"]["mining"] == usual.mining.model_dump(mode="json"), "what is not said is the recipe's"
+    by_kind = launch(client, snapshot=snapshot, kind="grpo", base=base, device="cpu")
+    client.predict(by_kind["id"], TOKEN, api_name="/cancel")
+    assert by_kind["spec"]["recipe"] == "grpo-builtin"
+    until(client, named["id"], "cancelled")
+    until(client, by_kind["id"], "cancelled")
+
+
 @pytest.mark.parametrize(
     ("said", "sentence"),
     [
@@ -104,6 +122,9 @@ def test_a_training_is_launched_waits_its_turn_and_is_cancelled(client: Client, 
         ({"snapshot": "SNAPSHOT", "settings": {"epochs": 0}}, "epochs = 0"),
         ({"snapshot": "SNAPSHOT", "settings": [1]}, "object with names"),
         ({"snapshot": "SNAPSHOT", "recipe": "sft-nobody"}, "no recipe"),
+        ({"snapshot": "SNAPSHOT", "kind": "sft", "recipe": "grpo-vl"}, "of the kind grpo, not sft"),
+        ({"snapshot": "SNAPSHOT", "kind": "grpo", "settings": {"reward": {"slope": 1}}}, "unknown key 'reward.slope'"),
+        ({"snapshot": "SNAPSHOT", "options": {"accelerate": "/nowhere.yaml"}}, "/nowhere.yaml cannot be read"),
         ({"snapshot": "SNAPSHOT", "device": "toaster"}, "must be cpu, mps"),
         ({"snapshot": "SNAPSHOT", "options": {"api_key": "abcdefgh"}}, "secret"),
         ({"snapshot": "SNAPSHOT", "name": TOKEN}, "secret"),

@@ -9,17 +9,16 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from tests.browser import FLAGS, find_chromium
+from tests.browser import SLOW_MS, shoot
 from tests.jobs import finish
 from tests.running import Running, has_weights, limited, running
-from tests.test_browser import SLOW_MS, shoot, visit
 from tests.train_data import fill_labelled
 from train_jobs.launcher import Launcher
 from train_jobs.runs import list_runs
 from train_jobs.specs import JobState
 
 if TYPE_CHECKING:
-    from playwright.sync_api import Browser, Page
+    from playwright.sync_api import Page
 
 LONG_MS = 3 * SLOW_MS
 """For a job's process, which imports all that training needs."""
@@ -34,18 +33,6 @@ WATCH = """() => {
 
 
 @pytest.fixture(scope="module")
-def browser() -> Iterator[Browser]:
-    from playwright.sync_api import sync_playwright
-
-    executable = find_chromium()
-    assert executable, "There is no Chromium; `python -m tests` installs one."
-    with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=executable, args=list(FLAGS))
-        yield browser
-        browser.close()
-
-
-@pytest.fixture(scope="module")
 def app(tmp_path_factory: pytest.TempPathFactory, tiny_folder: Callable[[str], Path]) -> Iterator[Running]:
     place = tmp_path_factory.mktemp("train")
     checkpoint = "builtin" if has_weights() else str(limited(tiny_folder("qwen3_vl"), place, 64))
@@ -56,11 +43,6 @@ def app(tmp_path_factory: pytest.TempPathFactory, tiny_folder: Callable[[str], P
     with running(place / "data", checkpoint=checkpoint) as app:
         yield app
     finish(Launcher(place / "data" / "runs"))  # a job goes on without the app
-
-
-@pytest.fixture
-def page(browser: Browser, app: Running) -> Iterator[Page]:
-    yield from visit(browser, app)
 
 
 def enter(page: Page) -> None:

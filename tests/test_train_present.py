@@ -3,125 +3,28 @@
 from __future__ import annotations
 
 import json
-import re
-from collections.abc import Mapping
-from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 import pytest
 
-from app import train_form, train_plots
 from app import train_present as present
 from app.leakage import Leak, LeakReport, Piece, check, find_leaks
-from app.run_views import RunLine, RunView
 from app.snapshot_counts import SnapshotCounts
-from app.train_plots import Curves, bounds, figure, plots, points, thinned
-from core.errors import InputError, JobError
+from core.errors import InputError
 from core.snapshot import Split
-from train_jobs.recipes import list_recipes, resolve
-from train_jobs.runs import RunFolder
-from train_jobs.specs import JobKind, JobSpec, JobState, JobStatus, Progress
+from train_jobs.recipes import find_recipe, resolve
 
-NOW = 1_800_000_000.0
 HOSTILE = '<img src=x onerror="alert(1)">'
 
 
-def spec(**changes: Any) -> JobSpec:
-    return JobSpec(**{"kind": JobKind.SFT, "name": "first reviews", "recipe": "sft-builtin"} | changes)
-
-
-def view(state: JobState, tmp_path: Path, **changes: Any) -> RunView:
-    status = JobStatus(state, started_at="2027-01-15T07:59:20+00:00")
-    values: dict[str, Any] = {
-        "run": RunFolder(tmp_path / "20270115-080000-sft-abcdef"), "spec": spec(), "state": state, "status": status,
-        "place": None, "metrics": (), "report": None, "checkpoints": (),
-    }  # fmt: skip
-    return RunView(**values | changes)
-
-
-def running(tmp_path: Path, progress: Progress | None) -> RunView:
-    return view(JobState.RUNNING, tmp_path, status=JobStatus(JobState.RUNNING, progress=progress))
-
-
-# -- the state in words -------------------------------------------------------------------------------------------
-
-
-def test_every_state_has_a_word_a_sign_and_a_sentence(tmp_path: Path) -> None:
-    said = {state: present.head(view(state, tmp_path), NOW) for state in JobState}
-    for state, html in said.items():
-        assert present.STATE_WORDS[state] in html
-        assert "<svg" in html
-        assert f'data-state="{state}"' in html
-    assert len(set(said.values())) == len(JobState)
-
-
-def test_progress_says_what_is_done_and_how_long_it_will_take_from_now(tmp_path: Path) -> None:
-    progress = Progress(30, 60, "training", at=NOW - 20, first_done=0, first_at=NOW - 320)
-    said = present.sentence(running(tmp_path, progress), NOW)
-    assert said == "Training, step 30 of 60, about 5 min left.", "300 s for 30 steps, less the 20 s since"
-    assert 'aria-valuenow="50"' in present.head(running(tmp_path, progress), NOW)
-    assert present.sentence(running(tmp_path, None), NOW) == "Running: starting."
-
-
-def test_a_run_that_is_being_cancelled_says_so(tmp_path: Path) -> None:
-    shown = running(tmp_path, Progress(1, 2, "training"))
-    shown.run.path.mkdir()
-    shown.run.ask_to_cancel("ann")
-    assert present.sentence(shown, NOW).startswith("Cancelling: it saves a checkpoint")
-
-
-@pytest.mark.parametrize(("place", "words"), [(0, "in a moment"), (1, "one job is before it"), (3, "3 jobs are")])
-def test_a_waiting_run_says_how_many_are_before_it(tmp_path: Path, place: int, words: str) -> None:
-    assert words in present.sentence(view(JobState.QUEUED, tmp_path, place=place), NOW)
-
-
-def test_a_failed_run_says_why_and_that_it_can_be_resumed_where_it_can(tmp_path: Path) -> None:
-    status = JobStatus(JobState.FAILED, sentence="The disk is full.")
-    without = present.sentence(view(JobState.FAILED, tmp_path, status=status), NOW)
-    assert without == "Failed: The disk is full."
-    saved = view(JobState.FAILED, tmp_path, status=status, checkpoints=("checkpoint-2",))
-    assert present.sentence(saved, NOW) == f"{without} Resume goes on from its last checkpoint."
-
-
-def test_what_the_live_guard_does_is_said_only_while_the_run_computes(tmp_path: Path) -> None:
-    assert "one thread" in present.head(view(JobState.RUNNING, tmp_path), NOW, "The guard uses one thread.")
-    assert "one thread" not in present.head(view(JobState.SUCCEEDED, tmp_path), NOW, "The guard uses one thread.")
-
-
-def test_the_teachers_work_and_the_gain_are_shown(tmp_path: Path) -> None:
-    teacher = {"asked": 30, "kept": 28, "tokens": 2225, "refused": {"other labels": 2}}
-    figures = {"validation_f1_before": 0.5, "validation_f1": 0.75}
-    said = present.learned(
-        view(JobState.SUCCEEDED, tmp_path, metrics=({"teacher": teacher},), report={"figures": figures})
-    )
-    assert "28 of 30 missing reasonings written, 2 refused (2 other labels), 2,225 tokens" in said
-    assert "0.500 before, 0.750 after" in said
-
-
-@pytest.mark.parametrize(
-    ("seconds", "words"), [(0.4, "0 s"), (59, "59 s"), (200, "3 min 20 s"), (3000, "50 min"), (4330, "1 h 12 min")]
-)
-def test_durations_are_as_exact_as_they_are_worth(seconds: float, words: str) -> None:
-    assert present.lasted(seconds) == words
-
-
-def test_names_of_people_and_files_never_become_markup(tmp_path: Path) -> None:
-    hostile = spec(name=HOSTILE, base=HOSTILE)
-    shown = view(JobState.FAILED, tmp_path, spec=hostile, status=JobStatus(JobState.FAILED, sentence=HOSTILE))
-    line = RunLine("r", hostile, shown.status)
+def test_texts_of_files_never_become_markup() -> None:
     leak = LeakReport(HOSTILE, 1, 1, (Leak(HOSTILE, HOSTILE, "same text", 1.0),))
-    every = (
-        present.head(shown, NOW, HOSTILE), present.log(HOSTILE, True), present.command(HOSTILE), present.leaks(leak),
-        present.runs([line, RunLine("r2", None, None, problem=HOSTILE)], "r", NOW), plots([Curves(HOSTILE, [])] * 2),
-    )  # fmt: skip
-    for html in every:
+    for html in (present.command(HOSTILE), present.leaks(leak)):
         assert "<img" not in html
         assert "&lt;img" in html
 
 
-def test_no_run_and_no_snapshot_say_what_to_do_next() -> None:
-    assert "press Start" in present.runs([], None, NOW)
+def test_no_snapshot_says_what_to_do_next() -> None:
     assert "Review → Data" in present.NO_SNAPSHOT
 
 
@@ -176,109 +79,23 @@ def test_a_line_that_is_no_evaluation_row_is_named(tmp_path: Path, line: str) ->
         check(tmp_path, file, 1000)
 
 
-# -- the form -----------------------------------------------------------------------------------------------------
-
-
-@pytest.mark.parametrize("recipe", list_recipes(), ids=lambda recipe: recipe.name)
-def test_every_recipe_survives_the_form_unchanged(recipe: Any) -> None:
-    values = resolve(recipe)
-    assert resolve(recipe, train_form.changes(train_form.shown(values))) == values
-
-
-def test_every_value_of_a_recipe_has_a_field() -> None:
-    names = {each.name.partition(".")[0] for each in train_form.fields()}
-    assert names == set(list_recipes()[0].settings.model_dump())
-    assert [each.name for each in train_form.fields()][: len(train_form.SHORT)] == list(train_form.SHORT)
-
-
-def test_an_emptied_number_and_one_out_of_bounds_are_refused_by_name() -> None:
-    recipe = list_recipes()[0]
-    values = train_form.shown(resolve(recipe))
-    with pytest.raises(InputError, match="Epochs is empty"):
-        train_form.changes([None, *values[1:]])
-    with pytest.raises(JobError, match="epochs = 0"):
-        resolve(recipe, train_form.changes([0, *values[1:]]))
+# -- the recipe ---------------------------------------------------------------------------------------------------
 
 
 def test_only_what_differs_from_the_recipe_is_named() -> None:
-    recipe = next(each for each in list_recipes() if each.name == "sft-builtin")
+    recipe = find_recipe("sft-builtin")
     assert present.changed(recipe, resolve(recipe)) == "All values are the recipe's."
     said = present.changed(recipe, resolve(recipe, {"epochs": 999}))
     assert said.endswith(f"recipe: epochs {recipe.settings.epochs} → 999.")
 
 
-# -- curves -------------------------------------------------------------------------------------------------------
+def test_of_a_section_only_the_changed_keys_are_named() -> None:
+    recipe = find_recipe("grpo-vl")
+    said = present.changed(recipe, resolve(recipe, {"reward": {"floor": 0.1}, "vllm": "colocate"}))
+    assert said == "Changed from the recipe: vllm none → colocate, reward.floor 0.25 → 0.1."
 
 
-def rows_of(*losses: float) -> list[Mapping[str, Any]]:
-    return [{"step": at + 1, "loss": loss} for at, loss in enumerate(losses)]
-
-
-def test_a_curve_takes_numbers_with_a_step_and_nothing_else() -> None:
-    rows: list[Mapping[str, Any]] = [
-        {"loss": 9}, {"step": 2, "loss": None}, {"step": 3, "loss": True}, {"step": 1, "loss": float("nan")},
-    ]  # fmt: skip
-    assert points([*rows, *rows_of(0.5, 0.25)], ("loss",)) == [(1.0, 0.5), (2.0, 0.25)]
-    assert points(rows, ("missing",)) == []
-
-
-def test_long_curves_are_thinned_to_their_means_and_end_where_they_end() -> None:
-    found = [(float(at), float(at)) for at in range(10_000)]
-    thin = thinned(found, 100)
-    assert len(thin) == 100
-    assert thin[-1][0] == 9999
-    assert thin[0][1] == sum(range(100)) / 100
-    assert thinned(found[:50], 100) == found[:50]
-
-
-@pytest.mark.parametrize("scale", ["free", "from zero"])
-@pytest.mark.parametrize("values", [[], [0.0], [3.0], [3.0, 3.0], [-1.0, 2.0], [1e-9, 1e9]])
-def test_every_value_lies_inside_its_plot(values: list[float], scale: train_plots.Scale) -> None:
-    low, high = bounds(values, scale)
-    assert low < high
-    assert all(low <= value <= high for value in values)
-
-
-def test_the_plots_keep_their_places_from_the_first_look_to_the_last() -> None:
-    def skeleton(html: str) -> str:
-        return re.sub(r"(?<=<svg)[^>]*>.*?(?=</svg>)|(?<=>)[^<>]+|data-known=\"\w+\"|<em.*?</em>", "", html)
-
-    empty = skeleton(plots([Curves("a", [])]))
-    assert skeleton(plots([Curves("a", rows_of(1.0))])) == empty
-    assert skeleton(plots([Curves("a", rows_of(*(1 / at for at in range(1, 900))), 2000)])) == empty
-    assert empty.count("<figure") == len(train_plots.SERIES)
-
-
-def test_two_runs_share_one_axis_and_are_told_apart_by_name_and_stroke() -> None:
-    html = plots([Curves("first", rows_of(1.0, 0.5), 4), Curves("second", rows_of(2.0), 4)])
-    assert "first" in html
-    assert "second" in html
-    first = re.search(r'<path data-run="0" d="M([\d.]+) ([\d.]+)L([\d.]+) ([\d.]+)"', html)
-    assert first is not None
-    assert (first[1], first[3]) == ("25.00", "50.00")
-    second = re.search(r'<path data-run="1" d="M([\d.]+) ([\d.]+)"', html)
-    assert second is not None
-    assert float(second[2]) < float(first[2]), "the higher loss is drawn higher"
-
-
-@pytest.mark.parametrize(
-    ("value", "form", "words"),
-    [
-        (None, "loss", "–"), (0.98765, "share", "0.988"), (2e-4, "rate", "2.0e-4"), (0.0, "rate", "0"),
-        (12345.6, "count", "12,346"), (1.34e9, "bytes", "1.3 GB"), (2.5e7, "bytes", "25 MB"), (0, "bytes", "0"),
-    ],
-)  # fmt: skip
-def test_figures_are_written_in_the_words_of_their_plot(value: float | None, form: str, words: str) -> None:
-    assert figure(value, form) == words
-
-
-def test_the_list_marks_the_open_run_and_shows_each_runs_figures() -> None:
-    status = JobStatus(
-        JobState.SUCCEEDED, started_at="2027-01-15T07:59:20+00:00", finished_at="2027-01-15T08:02:40+00:00"
-    )
-    lines = [RunLine("r1", spec(), status, 0.875, 0.1), RunLine("r2", replace(spec(), name="other"), status)]
-    html = present.runs(lines, "r1", NOW)
-    assert html.count('aria-current="true"') == 1
-    assert "0.875" in html
-    assert "3 min 20 s" in html
-    assert 'data-open="r2"' in html
+def test_a_recipe_of_reinforcement_says_what_differs_from_the_paper_and_what_mends_a_weak_spot() -> None:
+    said = present.recipe(find_recipe("grpo-omni-v1"))
+    assert "mask_wrong_groups = true mends it" in said
+    assert "For Qwen3-VL" in said

@@ -81,6 +81,52 @@ def test_the_command_launches_the_very_job_that_the_form_describes(services: Ser
     assert f"GUARDROOM_DATA={services.settings.data}" in words
 
 
+def test_the_command_of_a_reinforcement_holds_what_differs_and_the_accelerate_file(
+    services: Services, folder: Path, tmp_path: Path
+) -> None:
+    file = tmp_path / "two processes.yaml"
+    file.write_text("use_cpu: true\nnum_processes: 2\n", encoding="utf-8")
+    changes = {"generations": 4, "reward": {"form": "omni-v2"}, "preprocessing": None}
+    for recipe in ("grpo-builtin", "sft-builtin"):
+        some = changes if recipe.startswith("grpo") else {"epochs": 2}
+        said = Draft("rl", str(folder), recipe, changes=some, options={"accelerate": str(file)})
+        spec = training.spec_of(services, said)
+        words = shlex.split(training.command(services, spec))
+        again = launch.read_spec(words[words.index("train_jobs.launch") + 1 :], services.settings.data)
+        for name in ("kind", "settings", "recipe", "options", "device"):
+            assert getattr(again, name) == getattr(spec, name), name
+    assert words.count("--set") == 1, "what is the recipe's is not repeated"
+    with pytest.raises(GuardroomError, match=r"gone\.yaml cannot be read"):
+        training.spec_of(services, Draft("rl", str(folder), "sft-builtin", options={"accelerate": "gone.yaml"}))
+
+
+@pytest.mark.parametrize("recipe", ["sft-builtin", "grpo-builtin"])
+def test_the_usual_recipe_goes_with_stage_base_and_device(services: Services, recipe: str) -> None:
+    found, problems = training.known_recipes(services)
+    assert problems == []
+    kind = JobKind(recipe.partition("-")[0])
+
+    def usual(base: str, device: str) -> str:
+        chosen = training.usual_recipe(found, base, device, kind)
+        assert chosen is not None
+        return chosen.name
+
+    assert usual("builtin", "cpu") == usual("owner/name", "cpu") == usual("builtin", "cuda:0") == recipe
+    assert usual("owner/name", "cuda:0") == f"{kind}-omni-v1-lora"
+
+
+def test_an_estimate_of_a_reinforcement_counts_the_labelled_samples(services: Services, folder: Path) -> None:
+    from core.checkpoint import BUILTIN_FOLDER
+
+    if not list(BUILTIN_FOLDER.glob("*.safetensors")):
+        pytest.skip("the built-in guard is not trained")
+    spec = training.spec_of(services, Draft("n", str(folder), "grpo-builtin"))
+    found, why = train_estimate.known(services, spec)
+    assert why == ""
+    assert found is not None
+    assert "which of 8 samples are hard" in " ".join(found.words)
+
+
 def test_an_estimate_grows_with_the_work_and_says_so_where_nothing_is_known(services: Services, folder: Path) -> None:
     from core.checkpoint import BUILTIN_FOLDER
 
@@ -111,10 +157,12 @@ def test_without_a_snapshot_there_is_no_job(services: Services, snapshot: str | 
 
 def test_a_clone_describes_the_job_that_it_was_made_of(services: Services, folder: Path) -> None:
     spec = training.spec_of(services, Draft("first", str(folder), "sft-builtin", changes={"epochs": 2}))
-    draft = run_views.draft_of(services, spec, "run-1")
-    assert draft.cloned_from == "run-1"
-    again = training.spec_of(services, Draft(spec.name, str(folder), draft.recipe, draft.base, draft.changes))
-    assert (again.settings, again.base) == (spec.settings, spec.base)
+    rl = training.spec_of(services, Draft("second", str(folder), "grpo-vl", changes={"reward": {"floor": 0.1}}))
+    for made in (spec, rl):
+        draft = run_views.draft_of(services, made, "run-1")
+        assert draft.cloned_from == "run-1"
+        again = training.spec_of(services, Draft(made.name, str(folder), draft.recipe, draft.base, draft.changes))
+        assert (again.kind, again.settings, again.base) == (made.kind, made.settings, made.base)
 
 
 def test_runs_that_cannot_be_read_stay_in_the_list_with_the_reason(services: Services, folder: Path) -> None:

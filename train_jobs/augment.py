@@ -17,7 +17,7 @@ import numpy as np
 import numpy.typing as npt
 from PIL import Image
 
-from core.mining import Answer
+from core.mining import SAID, Answer
 from core.types import Label, MediaRef, Modality, Sample
 from core.vision import MAX_ASPECT_RATIO
 
@@ -173,3 +173,23 @@ def choose_pairs(hard: int, count: int, seed: int) -> list[tuple[int, int]]:
             seen.add(key)
             pairs.append((one, other))
     return pairs
+
+
+def balanced(rows: Sequence[HardRow], rng: random.Random) -> list[HardRow]:
+    """All rows, those of the rarer label several times, so that harmful and unharmful ones are equally many.
+
+    Rows on which the same sides are labelled are counted together, one with a harmful side as harmful. Those that all
+    have one label stay as they are. (An option, not published: joined rows are mostly harmful, and where one label
+    prevails a small guard earns most by saying it always.)
+    """
+    kinds: dict[tuple[bool, ...], dict[bool, list[HardRow]]] = {}
+    for row in rows:
+        kind = kinds.setdefault(tuple(label in SAID for label in row.gold), {})
+        kind.setdefault(Label.HARMFUL in row.gold, []).append(row)
+    found: list[HardRow] = []
+    for kind in kinds.values():
+        most = max(len(some) for some in kind.values())
+        for some in kind.values():
+            whole, rest = divmod(most, len(some))
+            found += [*some * whole, *rng.sample(some, rest)]
+    return found

@@ -22,8 +22,8 @@ from core.vision import DecodedMedia
 from train_jobs.collator import LineEncoder, LossWeights
 from train_jobs.grpo_recipes import GrpoSettings
 from train_jobs.losses import Scored, give_states_at, score_lines
-from train_jobs.recipes import SftSettings
 from train_jobs.rows import TrainRow
+from train_jobs.sft_recipes import SftSettings
 
 if TYPE_CHECKING:
     from core.engines.transformers_engine import TransformersEngine

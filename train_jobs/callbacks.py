@@ -24,6 +24,8 @@ def make_callback(context: JobContext, steps: int, validation: Callable[[], floa
 
         def __init__(self) -> None:
             self.last: dict[str, Any] = {}
+            self.stopping = False
+            """A stop was asked for, in this process or another, and a checkpoint is saved for it."""
             self.tokens = self.seconds = 0.0
             """Trained on by this attempt, validations and savings left out."""
             self._seen_tokens: float | None = None
@@ -37,7 +39,8 @@ def make_callback(context: JobContext, steps: int, validation: Callable[[], floa
         def on_step_end(self, args: Any, state: Any, control: Any, **given: Any) -> None:
             """A stop saves first."""
             context.progress(state.global_step, steps, "training")
-            if context.stop_asked():
+            if context.stop_agreed():
+                self.stopping = True
                 control.should_save = True
                 control.should_training_stop = True
 

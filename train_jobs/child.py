@@ -22,11 +22,13 @@ from pathlib import Path
 from types import FrameType
 
 from core.errors import Cancelled, GuardroomError, JobError
-from train_jobs import failures, processes
+from train_jobs import failures, forgetting, processes
+from train_jobs.accelerate_file import accelerate_of
 from train_jobs.context import JobContext
 from train_jobs.locks import FileLock
 from train_jobs.runs import RunFolder, utc_now
 from train_jobs.secrecy import HidingStream, hide
+from train_jobs.several import run_in_several
 from train_jobs.specs import JobKind, JobSpec, JobState, requeued
 
 KINDS: Mapping[JobKind, str] = {
@@ -98,8 +100,13 @@ def _attempt(context: JobContext, kinds: Mapping[JobKind, str]) -> tuple[JobStat
         if context.attempt > 1:
             saved = run.last_checkpoint()
             context.metric({"resumed_from": saved.step if saved else 0, "attempt": context.attempt})
-        _choose_device(context.spec)
-        _function(context.spec.kind, kinds)(context)
+        file = accelerate_of(context.spec)
+        if file is None or file.on_cpu:
+            _choose_device(context.spec)
+        if file is None:
+            _function(context.spec.kind, kinds)(context)
+        else:
+            run_in_several(context, file, _named(context.spec.kind, kinds))
     except (Cancelled, KeyboardInterrupt) as error:
         return JobState.CANCELLED, str(error) or "Cancelled."
     except BaseException as error:
@@ -122,6 +129,7 @@ def _last_word(run: RunFolder, context: JobContext | None, state: JobState, sent
     gc.collect()
     try:
         run.remove_incomplete_checkpoints()
+        forgetting.honour(run)
         if context is not None:
             context.finish(state, sentence)
         else:
@@ -149,11 +157,15 @@ def _listen(stop: threading.Event) -> None:
 
 def _function(kind: JobKind, kinds: Mapping[JobKind, str]) -> Callable[[JobContext], None]:
     """The function of that kind, imported now: what it imports is not needed by other jobs."""
-    if kind not in kinds:
-        raise JobError(f"No job of the kind {kind} can be run here; there are: {', '.join(kinds)}.")
-    module, _, name = kinds[kind].rpartition(".")
+    module, _, name = _named(kind, kinds).rpartition(".")
     found: Callable[[JobContext], None] = getattr(importlib.import_module(module), name)
     return found
+
+
+def _named(kind: JobKind, kinds: Mapping[JobKind, str]) -> str:
+    if kind not in kinds:
+        raise JobError(f"No job of the kind {kind} can be run here; there are: {', '.join(kinds)}.")
+    return kinds[kind]
 
 
 def _choose_device(spec: JobSpec) -> None:

@@ -25,13 +25,16 @@ import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from core.errors import Cancelled
 from train_jobs.checkpoints import SavedCheckpoint
 from train_jobs.runs import RunFolder, utc_now
 from train_jobs.specs import JobSpec, JobState, JobStatus, Progress, check_transition
 
+Made = TypeVar("Made")
+
+AWAITED_EVERY_S = 0.2
 PROGRESS_EVERY_S = 1.0
 """At most this often is progress written; what a job says in between is dropped, the last word of a stretch never."""
 
@@ -49,6 +52,9 @@ class JobContext:
     secrets: Mapping[str, str] = field(default_factory=dict)
     """What must be on no disk: `engine_key`, `hf_token`. Handed over by the launcher in memory; may be empty."""
     clock: Callable[[], float] = time.time
+    process: int = 0
+    """Which of the processes that train together; the first alone writes. See `train_jobs.ranks`."""
+    processes: int = 1
     _lock: threading.Lock = field(default_factory=threading.Lock)
     _over: bool = False
 
@@ -65,6 +71,25 @@ class JobContext:
     def stop_asked(self) -> bool:
         """Whether the job shall save what it has and end."""
         return self.stop.is_set()
+
+    def stop_agreed(self) -> bool:
+        """`stop_asked`, with one answer for all processes of the job: each must ask at the same place."""
+        return self.stop_asked()
+
+    def gather(self, value: Made) -> list[Made]:
+        """What each process of the job brings, in their order; each must bring something at the same place."""
+        return [value]
+
+    def await_first(self, read: Callable[[], Made | None]) -> Made:
+        """Wait for what the first process makes: what `read` gives once it is not none.
+
+        Raises:
+            Cancelled: the job was asked to end.
+        """
+        while (found := read()) is None:
+            self.check_stop("Cancelled before the first step.")
+            time.sleep(AWAITED_EVERY_S)
+        return found
 
     def check_stop(self, words: str = "Cancelled.") -> None:
         """For a place where nothing needs saving.

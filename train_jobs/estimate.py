@@ -16,7 +16,8 @@ from pathlib import Path
 from typing import Any
 
 from core.errors import CheckpointError
-from train_jobs.recipes import SftSettings
+from train_jobs.grpo_recipes import GrpoSettings
+from train_jobs.sft_recipes import SftSettings
 
 OVERHEAD_BYTES = {"cuda": 700 * 1024**2, "mps": 300 * 1024**2, "cpu": 600 * 1024**2}
 """What the libraries themselves take."""
@@ -25,6 +26,7 @@ BUILTIN_PARAMETERS = 10_000_000
 """Up to this size a checkpoint is about the size of the built-in guard, whose speed on a CPU is roughly known."""
 BUILTIN_TOKENS_PER_S = 2_000.0
 """Trained tokens a second of the built-in guard on a free CPU core: a rough figure until a run has measured one."""
+REMEDIES = "a smaller micro-batch, shorter sequences, gradient checkpointing or LoRA"
 TIGHT = 0.85
 """Share of the free memory from which the estimate says that it may not fit."""
 
@@ -41,6 +43,8 @@ class ModelFacts:
     vocabulary: int
     stored_bytes: int
     """Bytes of one stored parameter."""
+    kv_width: int
+    """Numbers that one token leaves in each of a layer's two caches."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,9 +114,16 @@ def read_facts(folder: Path) -> ModelFacts:
             inner_width=int(text["intermediate_size"]),
             vocabulary=int(text["vocab_size"]),
             stored_bytes=max(1, round(size / max(1, whole))),
+            kv_width=_kv_width(text),
         )
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise CheckpointError(f"{folder} does not say how large it is ({error}).") from None
+
+
+def _kv_width(text: Mapping[str, Any]) -> int:
+    heads = int(text["num_attention_heads"])
+    head = text.get("head_dim") or int(text["hidden_size"]) // heads
+    return int(text.get("num_key_value_heads") or heads) * int(head)
 
 
 def _header(path: Path) -> tuple[int, int, int]:
@@ -133,7 +144,7 @@ def _header(path: Path) -> tuple[int, int, int]:
     return whole, seen, stored
 
 
-def trained_parameters(model: ModelFacts, settings: SftSettings) -> int:
+def trained_parameters(model: ModelFacts, settings: SftSettings | GrpoSettings) -> int:
     """How many parameters change. An adapter puts two thin matrices beside each of seven matrices of a layer."""
     if settings.tuning == "full":
         return model.parameters - (model.vision_parameters if settings.freeze_vision else 0)
@@ -164,52 +175,82 @@ def estimate(
         tokens_per_s: as an earlier run on this device with this base measured it; see `measured_speed`.
         halved: whether it computes in bfloat16; by the device and the recipe unless given.
     """
-    in_halves = device == "cuda" if settings.precision == "auto" else settings.precision == "bfloat16"
-    halved = in_halves if halved is None else halved
+    halved = in_halves(settings, device) if halved is None else halved
     trained = trained_parameters(model, settings)
-    weight_bytes = 2 if halved and settings.tuning == "lora" else 4
-    longest = min(data.longest_tokens, settings.longest_sequence)
-    tokens = settings.at_once * longest
-    number = 2 if halved else 4
-    kept = 1 if settings.gradient_checkpointing else 17
-    per_layer = tokens * (model.width * kept + (0 if settings.gradient_checkpointing else 3 * model.inner_width))
-    one_layer = tokens * (17 * model.width + 3 * model.inner_width)
-    logits = min(tokens, max(1, (1 << 25) // model.vocabulary)) * model.vocabulary * 4 * 3
-    memory = Memory(
-        weights=model.parameters * weight_bytes + (trained * 4 if settings.tuning == "lora" else 0),
-        gradients=trained * 4,
-        optimiser=trained * 8,
-        activations=number * (model.layers * per_layer + one_layer) + logits,
-        overhead=OVERHEAD_BYTES.get(device.partition(":")[0], OVERHEAD_BYTES["cpu"]),
-    )
+    tokens = settings.at_once * min(data.longest_tokens, settings.longest_sequence)
+    memory = needed_memory(model, settings, tokens, device, halved=halved)
     rows = count_rows(data.samples, settings)
     steps = math.ceil(rows / settings.batch)
     speed = tokens_per_s
     if speed is None and device == "cpu" and model.parameters <= BUILTIN_PARAMETERS:
         speed = BUILTIN_TOKENS_PER_S
     seconds = rows * data.mean_tokens / speed if speed else None
-    words = _words(memory, free, trained, model.parameters, rows, steps, seconds, measured=tokens_per_s is not None)
-    return Estimate(memory, free, trained, rows, steps, seconds, words)
+    words = [*memory_words(memory, free, trained, model.parameters), f"{rows:,} sequences in {steps:,} steps."]
+    if seconds is None:
+        words.append(NO_SPEED)
+    else:
+        by = (
+            "a rough figure for the built-in guard on one free core"
+            if tokens_per_s is None
+            else "an earlier run's speed"
+        )
+        words.append(f"About {duration(seconds)} by {by}, without the time to prepare the rows.")
+    return Estimate(memory, free, trained, rows, steps, seconds, tuple(words))
 
 
-def _words(
+NO_SPEED = "How long it takes is known after the first steps: no run on this device has measured it yet."
+
+
+def in_halves(settings: SftSettings | GrpoSettings, device: str) -> bool:
+    """Whether it computes in bfloat16, by the recipe and the device."""
+    return device == "cuda" if settings.precision == "auto" else settings.precision == "bfloat16"
+
+
+def needed_memory(
+    model: ModelFacts, settings: SftSettings | GrpoSettings, tokens: int, device: str, *, halved: bool
+) -> Memory:
+    """Bytes while an update is computed.
+
+    Args:
+        tokens: of all sequences of one forward pass.
+        halved: whether it computes in bfloat16.
+    """
+    trained = trained_parameters(model, settings)
+    weight_bytes = 2 if halved and settings.tuning == "lora" else 4
+    kept = 1 if settings.gradient_checkpointing else 17
+    per_layer = tokens * (model.width * kept + (0 if settings.gradient_checkpointing else 3 * model.inner_width))
+    one_layer = tokens * (17 * model.width + 3 * model.inner_width)
+    logits = min(tokens, max(1, (1 << 25) // model.vocabulary)) * model.vocabulary * 4 * 3
+    return Memory(
+        weights=model.parameters * weight_bytes + (trained * 4 if settings.tuning == "lora" else 0),
+        gradients=trained * 4,
+        optimiser=trained * 8,
+        activations=(2 if halved else 4) * (model.layers * per_layer + one_layer) + logits,
+        overhead=OVERHEAD_BYTES.get(device.partition(":")[0], OVERHEAD_BYTES["cpu"]),
+    )
+
+
+def memory_words(
     memory: Memory,
     free: int | None,
     trained: int,
     parameters: int,
-    rows: int,
-    steps: int,
-    seconds: float | None,
-    *,
-    measured: bool,
-) -> tuple[str, ...]:
+    remedies: str = REMEDIES,
+    fullest: str = "activations",
+) -> list[str]:
+    """What is trained and what memory it takes, for people.
+
+    Args:
+        remedies: what to do where it does not fit.
+        fullest: what the activations are called.
+    """
     parts = ", ".join(
         f"{name} {gigabytes(value)}"
         for name, value in (
             ("weights", memory.weights),
             ("gradients", memory.gradients),
             ("optimiser", memory.optimiser),
-            ("activations about", memory.activations),
+            (f"{fullest} about", memory.activations),
             ("libraries about", memory.overhead),
         )
     )
@@ -220,21 +261,12 @@ def _words(
     if free is None:
         said.append("How much memory is free is not known here.")
     elif memory.total > free:
-        said.append(
-            f"Only {gigabytes(free)} are free, so it will not fit: take a smaller micro-batch, shorter sequences, "
-            "gradient checkpointing or LoRA."
-        )
+        said.append(f"Only {gigabytes(free)} are free, so it will not fit: take {remedies}.")
     elif memory.total > TIGHT * free:
         said.append(f"{gigabytes(free)} are free: it may just fit, and the activations are only an estimate.")
     else:
         said.append(f"{gigabytes(free)} are free.")
-    said.append(f"{rows:,} sequences in {steps:,} steps.")
-    if seconds is None:
-        said.append("How long it takes is known after the first steps: no run on this device has measured it yet.")
-    else:
-        by = "an earlier run's speed" if measured else "a rough figure for the built-in guard on one free core"
-        said.append(f"About {duration(seconds)} by {by}, without the time to prepare the rows.")
-    return tuple(said)
+    return said
 
 
 def gigabytes(size: int) -> str:
@@ -251,10 +283,10 @@ def duration(seconds: float) -> str:
     return f"{seconds / 3600:.1f} hours"
 
 
-def measured_speed(runs: Iterable[Mapping[str, Any]]) -> float | None:
-    """Tokens a second by the reports of finished runs on the same base and device, the newest first."""
+def measured_speed(runs: Iterable[Mapping[str, Any]], figure: str = "tokens_per_s") -> float | None:
+    """A speed by the reports of finished runs on the same base and device, the newest first."""
     for report in runs:
-        speed = report.get("figures", {}).get("tokens_per_s") if isinstance(report.get("figures"), Mapping) else None
+        speed = report.get("figures", {}).get(figure) if isinstance(report.get("figures"), Mapping) else None
         if isinstance(speed, int | float) and speed > 0:
             return float(speed)
     return None

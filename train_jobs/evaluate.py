@@ -24,7 +24,7 @@ from core.settings import Settings, load_settings
 from core.video import VideoReader
 from train_jobs.context import JobContext
 from train_jobs.evaluation_report import Circumstances, build_report
-from train_jobs.evaluation_rows import add_rows, media_folder, read_rows
+from train_jobs.evaluation_rows import add_rows, media_folder, read_rows, without_forgotten
 from train_jobs.evaluation_sets import SPLITS, EvaluationSet, file_set, find_files, part_of, snapshot_set
 from train_jobs.published import published
 
@@ -101,7 +101,7 @@ def run(context: JobContext) -> None:
     try:
         media = MediaStore(media_folder(context.run), MediaLimits(), reader)
         context.progress(0, 1, "reading the rows")
-        sets = read_sets(context.spec.snapshot, options, media)
+        sets = without_forgotten(context.run, read_sets(context.spec.snapshot, options, media))
         guard = load_guard(context.spec.base, _settings(context, options), media, lambda share, words: None)
         try:
             rows, batched = score(context, guard, [row for each in sets for row in each.rows], options)

@@ -6,17 +6,18 @@ result/media/ab/…       the media of the rows, by digest
 
 from __future__ import annotations
 
-import contextlib
-import os
-from collections.abc import Iterable, Iterator
+from collections.abc import Collection, Iterable, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 from core.errors import JobError, StoreError
-from core.evaluation import ScoredRow, scored_from_json, scored_to_json
+from core.evaluation import EvaluationRow, ScoredRow, scored_from_json, scored_to_json
 from core.journal import append_lines, read_lines
 from core.json_lines import json_line
-from train_jobs.runs import RunFolder, list_runs
-from train_jobs.specs import JobKind
+from train_jobs.evaluation_sets import EvaluationSet
+from train_jobs.files import replace_file
+from train_jobs.forgotten import forgotten
+from train_jobs.runs import RunFolder
 
 _ROWS, _MEDIA = "rows.jsonl", "media"
 
@@ -36,11 +37,17 @@ def add_rows(run: RunFolder, rows: Iterable[ScoredRow]) -> None:
 
 
 def read_rows(run: RunFolder) -> list[ScoredRow]:
-    """All answers as they were written; of a row that was scored twice, the later one. A torn last line is left out.
+    """All answers as they were written; of a row that was scored twice, the later one. A torn last line is left out,
+    and so is what was deleted meanwhile.
 
     Raises:
         JobError: the file is damaged elsewhere.
     """
+    gone = forgotten(run)
+    return [each for each in _read(run) if each.row.sample.id not in gone]
+
+
+def _read(run: RunFolder) -> list[ScoredRow]:
     try:
         rows = [scored_from_json(value) for value in read_lines(run.path / "result" / _ROWS)]
     except (OSError, ValueError, KeyError, TypeError, StoreError) as error:
@@ -48,49 +55,39 @@ def read_rows(run: RunFolder) -> list[ScoredRow]:
     return list({row.key: row for row in rows}.values())
 
 
-def forget_sample(root: Path, sample_id: str) -> int:
-    """Take a deleted sample out of the answers of every evaluation that is not running; the figures stay.
+def forget(run: RunFolder, sample_ids: Collection[str]) -> bool:
+    """Take deleted samples out of the answers; the figures stay. Media that no other row needs go with them.
 
-    Call it when a sample is deleted. Media that no other row needs go with it.
-
-    Args:
-        root: the folder of runs.
+    Only for the holder of the run's lock.
 
     Returns:
-        In how many runs it was.
+        Whether one of them was there.
 
     Raises:
-        JobError: the answers of a run cannot be read.
+        JobError: the answers cannot be read.
         OSError: a file cannot be written.
     """
-    return sum(_forget(run, sample_id) for run in _evaluations(root))
-
-
-def _evaluations(root: Path) -> Iterator[RunFolder]:
-    for run in list_runs(root):
-        with contextlib.suppress(JobError):
-            if run.spec().kind is JobKind.EVALUATE:
-                yield run
-
-
-def _forget(run: RunFolder, sample_id: str) -> bool:
-    path = run.path / "result" / _ROWS
-    lock = run.take_lock()
-    if lock is None or not path.exists():
+    rows = _read(run)
+    kept = [each for each in rows if each.row.sample.id not in sample_ids]
+    if len(kept) == len(rows):
         return False
-    with lock:
-        rows = read_rows(run)
-        kept = [each for each in rows if each.row.sample.id != sample_id]
-        if len(kept) == len(rows):
-            return False
-        part = path.with_name(f".{_ROWS}.part")
-        with part.open("wb") as file:
-            file.writelines(json_line(scored_to_json(each)) for each in kept)
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(part, path)
-        needed = {ref.digest for each in kept for ref in each.row.sample.media}
-        gone = {ref.digest for each in rows for ref in each.row.sample.media} - needed
-        for digest in gone:
-            (media_folder(run) / digest[:2] / digest).unlink(missing_ok=True)
+    replace_file(run.path / "result" / _ROWS, b"".join(json_line(scored_to_json(each)) for each in kept), durable=True)
+    _drop_media(run, [each.row for each in rows], [each.row for each in kept])
     return True
+
+
+def without_forgotten(run: RunFolder, sets: Sequence[EvaluationSet]) -> list[EvaluationSet]:
+    """What is to be scored without samples that were deleted since the run was begun: a file may still hold them."""
+    gone = forgotten(run)
+    if not gone:
+        return list(sets)
+    kept = [replace(each, rows=tuple(row for row in each.rows if row.sample.id not in gone)) for each in sets]
+    _drop_media(run, *([row for each in some for row in each.rows] for some in (sets, kept)))
+    return kept
+
+
+def _drop_media(run: RunFolder, before: Iterable[EvaluationRow], kept: Iterable[EvaluationRow]) -> None:
+    """Remove the media of rows that are no longer there and that no other row needs."""
+    digests, needed = ({ref.digest for row in rows for ref in row.sample.media} for rows in (before, kept))
+    for digest in digests - needed:
+        (media_folder(run) / digest[:2] / digest).unlink(missing_ok=True)

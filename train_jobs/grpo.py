@@ -16,19 +16,21 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from core.errors import Cancelled, JobError
-from core.registry import Registry
 from core.snapshot import Split
 from train_jobs import saving
-from train_jobs.augment import HardRow
+from train_jobs.adapters import adapter, freeze
+from train_jobs.augment import HardRow, balanced
 from train_jobs.base import Base, computes_in, load_base
 from train_jobs.dataset import Example, open_snapshot, read_examples
+from train_jobs.finishing import finish
 from train_jobs.grpo_callback import make_callback
 from train_jobs.grpo_recipes import GrpoSettings, check_grpo
 from train_jobs.grpo_trainer import COLUMN, PromptBook, make_trainer, never_written
 from train_jobs.hard_rows import HardMedia, HardSet, prepare
+from train_jobs.ranks import Share, share_batch, spread
 from train_jobs.rollouts import RolloutLine, write_rollout
 from train_jobs.scoring import CompletionReader, Scored, score
-from train_jobs.sft import LORA_TARGETS, TEXT_LORA_TARGETS
+from train_jobs.sharding import check_sharded, whole
 from train_jobs.validation import first_look_f1
 
 if TYPE_CHECKING:
@@ -41,6 +43,8 @@ CHECKPOINTS_KEPT = 2
 class Trained:
     """The end of a training."""
 
+    base: Base
+    """As it is now: its engine speaks with the trained weights."""
     model: Any
     """Adapters still apart."""
     steps: int
@@ -65,39 +69,20 @@ def run(context: JobContext) -> None:
     )
     try:
         hard = prepare(context, settings, base, snapshot)
+        check_sharded(row.sample for row in hard.rows)
         print(json.dumps(dict(hard.facts)), flush=True)
-        context.check_stop("Cancelled before the first step.")
+        if context.stop_agreed():
+            raise Cancelled("Cancelled before the first step.")
         validation = [each for each in read_examples(snapshot, Split.VALIDATION) if _whole(base, each)]
         trained = train(context, settings, base, hard, validation)
+        if context.process:
+            return
         context.progress(trained.steps, trained.steps, "saving the checkpoint")
         folder = context.run.result / "checkpoint"
-        figures = trained.figures | saving.save_checkpoint(folder, base, trained.model, validation)
+        figures = trained.figures | saving.save_checkpoint(folder, trained.base, trained.model, validation)
     finally:
         base.close()
-    registry = Registry(context.run.path.parent.parent)
-    card = registry.add(
-        folder,
-        name=context.spec.name,
-        base=registry.id_of(context.spec.base),
-        run=context.run.id,
-        snapshot=snapshot.manifest.digest,
-        recipe=context.spec.recipe,
-        author=context.spec.author,
-        figures=figures,
-        keep=False,
-    )
-    context.run.write_report(
-        {
-            "kind": "grpo",
-            "checkpoint": card.id,
-            "snapshot": snapshot.manifest.digest,
-            "base": card.base,
-            "recipe": context.spec.recipe,
-            "seconds": round(time.monotonic() - began, 1),
-            "figures": figures,
-            "data": dict(hard.facts),
-        }
-    )
+    finish(context, snapshot, folder, seconds=time.monotonic() - began, figures=figures, data=hard.facts)
 
 
 def check_vllm(settings: GrpoSettings) -> None:
@@ -126,17 +111,36 @@ def _whole(base: Base, example: Example) -> bool:
 def rollout_order(rows: Sequence[HardRow], settings: GrpoSettings) -> list[HardRow]:
     """Every row of every rollout in the order of the training, so that a resumed run sees what it would have seen.
 
-    Each epoch is shuffled by itself; the last rollout is filled up from the epoch after.
+    Each epoch is shuffled by itself; the last rollout is filled up from the epoch after. With `balance` an epoch holds
+    rows of the rarer label several times, and there are as many rollouts as without it.
     """
     wanted = settings.rollouts(len(rows)) * settings.prompts
     order: list[HardRow] = []
     epoch = 0
     while len(order) < wanted:
-        some = list(rows)
-        random.Random(f"rollouts {settings.seed} {epoch}").shuffle(some)
+        rng = random.Random(f"rollouts {settings.seed} {epoch}")
+        some = balanced(rows, rng) if settings.balance else list(rows)
+        rng.shuffle(some)
         order += some
         epoch += 1
     return order[:wanted]
+
+
+def shared(settings: GrpoSettings, processes: int) -> tuple[Share, int]:
+    """What each of several processes computes of an update, and how many prompts of a rollout it has.
+
+    Raises:
+        JobError: they cannot be shared equally.
+    """
+    share = share_batch(settings.completions // settings.updates, settings.at_once, processes)
+    prompts, rest = divmod(settings.prompts, processes)
+    if rest:
+        raise JobError(
+            f"A rollout of {settings.prompts} prompts cannot be shared by {processes} processes: the completions of a "
+            "prompt stay together. Change prompts in a clone of this run, or the number of processes in the accelerate "
+            "file."
+        )
+    return share, prompts
 
 
 def train(
@@ -154,6 +158,7 @@ def train(
         raise JobError(
             "vLLM generates for texts alone here, and some of the samples hold pictures or videos; set vllm = 'none'."
         )
+    share, groups = shared(settings, context.processes)
     order = rollout_order(hard.rows, settings)
     steps = settings.steps(len(hard.rows))
     engine = base.engine
@@ -177,12 +182,13 @@ def train(
             context.run,
             step,
             [
-                _line(step, at // settings.generations, each, advantage)
+                _line(step, context.process * groups + at // settings.generations, each, advantage)
                 for at, (each, advantage) in enumerate(zip(scored, advantages, strict=True))
             ],
+            context.process,
         )
 
-    before = _validated(base, validation)
+    before = _validated(context, base, validation)
     engine.model.train()
     freeze(engine.model, settings)
     callback = make_callback(context, settings, steps)
@@ -193,12 +199,13 @@ def train(
         at_once=settings.generate_at_once,
         judge=judge,
         keep=keep,
-        stop_asked=context.stop_asked,
+        stop_asked=context.stop_agreed,
+        seed=(settings.seed, context.process * settings.completions // context.processes),
         model=engine.model,
-        args=trainer_arguments(context, settings, base, steps),
+        args=trainer_arguments(context, settings, share, base, steps),
         train_dataset=Dataset.from_dict({COLUMN: [row.to_json() for row in order]}),
         processing_class=engine.tokenizer,
-        peft_config=adapter(settings, base) if settings.tuning == "lora" else None,
+        peft_config=adapter(settings, base),
         callbacks=[callback],
     )
     callback.trainer = trainer
@@ -206,10 +213,11 @@ def train(
     try:
         trainer.train(resume_from_checkpoint=None if resume is None else str(resume))
     except Cancelled:
+        callback.stopping = True
         if trainer.state.global_step > callback.saved_at:
             trainer.save_now()
     done = trainer.state.global_step
-    if context.stop_asked() and done < steps:
+    if callback.stopping and done < steps:
         raise Cancelled(f"Cancelled after step {done} of {steps}; resuming goes on from there.")
     trainer.model.eval()
     figures = {
@@ -217,11 +225,11 @@ def train(
         "rows": len(hard.rows),
         "train_seconds": round(time.monotonic() - started, 1),
         "validation_f1_before": before,
-        "validation_f1": _validated(base, validation),
+        "validation_f1": _validated(context, base, validation),
         **{name: callback.last.get(name) for name in REPORTED},
         **{f"first_{name}": value for name, value in callback.first.items()},
     }
-    return Trained(trainer.model, steps, figures)
+    return Trained(*whole(context, trainer, base, settings), steps, figures)
 
 
 REPORTED = (
@@ -230,11 +238,11 @@ REPORTED = (
 """Of the metrics: those whose last value the report holds."""
 
 
-def _validated(base: Base, validation: Sequence[Example]) -> float | None:
+def _validated(context: JobContext, base: Base, validation: Sequence[Example]) -> float | None:
     """F1 of the first look on the validation split; none without one."""
     if not validation:
         return None
-    return first_look_f1(validation, base.first_looks([each.sample for each in validation]))
+    return first_look_f1(validation, spread(context, [each.sample for each in validation], base.first_looks))
 
 
 def _line(step: int, group: int, scored: Scored, advantage: float) -> RolloutLine:
@@ -257,7 +265,7 @@ def _line(step: int, group: int, scored: Scored, advantage: float) -> RolloutLin
     )
 
 
-def trainer_arguments(context: JobContext, settings: GrpoSettings, base: Base, steps: int) -> Any:
+def trainer_arguments(context: JobContext, settings: GrpoSettings, share: Share, base: Base, steps: int) -> Any:
     """The recipe's constants in trl's words. Our rows are in their order for all epochs already: one pass over them."""
     import trl
 
@@ -267,8 +275,8 @@ def trainer_arguments(context: JobContext, settings: GrpoSettings, base: Base, s
     return trl.GRPOConfig(  # type: ignore[attr-defined, unused-ignore]
         output_dir=str(context.run.checkpoints),
         max_steps=steps,
-        per_device_train_batch_size=settings.at_once,
-        gradient_accumulation_steps=settings.accumulation,
+        per_device_train_batch_size=share.at_once,
+        gradient_accumulation_steps=share.accumulation,
         generation_batch_size=settings.completions,
         num_generations=settings.generations,
         num_iterations=settings.passes,
@@ -290,14 +298,14 @@ def trainer_arguments(context: JobContext, settings: GrpoSettings, base: Base, s
         learning_rate=settings.learning_rate,
         weight_decay=settings.weight_decay,
         lr_scheduler_type=settings.schedule if settings.schedule != "constant" else "constant_with_warmup",
-        warmup_steps=math.ceil(settings.warm_up * steps),
+        warmup_steps=min(math.ceil(settings.warm_up * steps), steps - 1),  # one update alone must teach something
         max_grad_norm=settings.clip_norm,
         optim="adamw_torch",
         bf16=computed == "bfloat16",
         use_cpu=context.device == "cpu",
         gradient_checkpointing=settings.gradient_checkpointing,
         gradient_checkpointing_kwargs={"use_reentrant": False} if settings.gradient_checkpointing else None,
-        ddp_find_unused_parameters=base.prompts.vision is not None,
+        ddp_find_unused_parameters=base.prompts.vision is not None and not settings.freeze_vision,
         logging_strategy="steps",
         logging_steps=1,
         eval_strategy="no",
@@ -311,24 +319,4 @@ def trainer_arguments(context: JobContext, settings: GrpoSettings, base: Base, s
         disable_tqdm=True,
         seed=settings.seed,
         data_seed=settings.seed,
-    )
-
-
-def freeze(model: Any, settings: GrpoSettings) -> None:
-    """Leave the vision tower and its projector as they are, where the recipe says so."""
-    tower = getattr(model.model, "visual", None)
-    if tower is not None and settings.freeze_vision:
-        tower.requires_grad_(False)
-
-
-def adapter(settings: GrpoSettings, base: Base) -> Any:
-    """The recipe's LoRA on the language model."""
-    from peft import LoraConfig
-
-    return LoraConfig(
-        r=settings.lora_rank,
-        lora_alpha=settings.lora_alpha,  # type: ignore[arg-type, unused-ignore]
-        lora_dropout=settings.lora_dropout,
-        target_modules=TEXT_LORA_TARGETS if base.prompts.vision is None else LORA_TARGETS,
-        task_type="CAUSAL_LM",
     )

@@ -43,12 +43,15 @@ def make_callback(context: JobContext, settings: GrpoSettings, steps: int) -> An
             self.first: dict[str, Any] = {}
             self.last: dict[str, Any] = {}
             self.saved_at = 0
+            self.stopping = False
+            """A stop was asked for, in this process or another, and a checkpoint is saved for it."""
             self._rollout: dict[str, Any] = {}
             self._begun = 0.0
 
         def rollout(self, scored: Sequence[Scored]) -> None:
             """Told every rollout as soon as it is scored; its figures go with those of the next update."""
-            self._rollout = figures(scored, settings.generations)
+            every = context.gather(figures(scored, settings.generations))  # of equally many completions each
+            self._rollout = {name: sum(each[name] for each in every) / len(every) for name in every[0]}
             if not self.first:
                 self.first = {
                     name: self._rollout[name] for name in ("accuracy", "unreadable_share", "completion_tokens")
@@ -71,7 +74,8 @@ def make_callback(context: JobContext, settings: GrpoSettings, steps: int) -> An
         def on_step_end(self, args: Any, state: Any, control: Any, **given: Any) -> None:
             """A stop saves first."""
             context.progress(state.global_step, steps, "training")
-            if context.stop_asked():
+            if context.stop_agreed():
+                self.stopping = True
                 control.should_save = True
                 control.should_training_stop = True
 

@@ -1,23 +1,17 @@
-"""Recipes of reinforcement learning: what `assets/recipes/grpo-*.toml` may say, checked like those of SFT."""
+"""Recipes of reinforcement learning (GRPO): what `assets/recipes/grpo-*.toml` may say."""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass
-from pathlib import Path
 from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
-from core.errors import JobError
 from core.mining import MOST_GENERATIONS, KeepRule, Sampling
 from train_jobs.augment import Geometry
-from train_jobs.recipes import Pictures, checked, read_recipe, recipe_files
+from train_jobs.recipe_values import Pictures, checked
 from train_jobs.rewards import RewardForm, RewardRule
-
-KIND = "grpo"
-"""What the files of these recipes say as their `kind`."""
 
 
 class RewardSettings(BaseModel):
@@ -25,13 +19,20 @@ class RewardSettings(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
-    form: RewardForm
-    length_term: bool = Field(True, description="False leaves out all that goes by length (ablation).")
-    most: float = Field(0.2, gt=0, le=10, description="Largest bonus of exploration, or penalty of conciseness.")
+    form: RewardForm = Field(
+        description="The order-kept form mends VL, under which cut-off text can beat a short half-right answer."
+    )
+    length_term: bool = Field(True, description="Off leaves out all that goes by length.")
+    most: float = Field(0.2, gt=0, le=10, description="Of exploration, or of conciseness.")
     scale: float = Field(300.0, gt=0, le=1e6, description="Tokens over which it grows.")
     free: float = Field(250.0, ge=0, le=1e6, description="Tokens of a concise answer without a penalty.")
-    beta: float = Field(1.0, gt=0, le=1, description="VL: share of the completion limit beyond which length is free.")
-    floor: float = Field(0.25, gt=0, le=1, description="VL: shorter completions count as this share of the limit.")
+    beta: float = Field(1.0, gt=0, le=1, description="Share of the completion limit beyond which length is free.")
+    floor: float = Field(
+        0.25,
+        gt=0,
+        le=1,
+        description="Shorter completions count as this share of the limit; without it the published form diverges.",
+    )
 
     def rule(self) -> RewardRule:
         """The value that the reward function takes."""
@@ -44,12 +45,14 @@ class MiningSettings(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     rule: Literal["vl", "omni-v1", "omni-v2", "all"] = Field(
-        description="vl: all wrong; omni-v1: at least one wrong; omni-v2: some wrong, some right; all: no mining."
+        description="By its generations, drawn before the training from the base."
     )
-    n: int = Field(4, ge=2, le=MOST_GENERATIONS, description="Generations of each sample.")
+    n: int = Field(4, ge=2, le=MOST_GENERATIONS, description="Drawn to find out.")
     temperature: float = Field(1.0, gt=0, le=2)
     top_p: float = Field(0.95, gt=0, le=1)
-    drop_all_wrong: bool = Field(False, description="Leave out samples that the policy never gets right.")
+    drop_all_wrong: bool = Field(
+        False, description="Mends Omni v1 from the start: groups without a right completion become rare."
+    )
 
     @model_validator(mode="after")
     def _keeps_something(self) -> MiningSettings:
@@ -98,26 +101,33 @@ class GrpoSettings(BaseModel):
     top_p: float = Field(1.0, gt=0, le=1)
     longest_prompt: int = Field(ge=64, le=1_000_000, description="Tokens; longer samples are left out and counted.")
     longest_completion: int = Field(ge=16, le=100_000, description="Tokens; longer completions are cut off.")
-    updates: int = Field(1, ge=1, le=1024, description="Updates in one pass over a rollout.")
+    updates: int = Field(1, ge=1, le=1024, description="A rollout is split into so many.")
     passes: int = Field(1, ge=1, le=64, description="Passes over a rollout.")
     micro_batch: int = Field(ge=1, le=65536, description="Sequences computed at once; memory goes with it.")
     generate_at_once: int = Field(64, ge=1, le=65536, description="Sequences generated at once; memory goes with it.")
     loss: Literal["grpo", "bnpo", "dr_grpo", "dapo"] = Field("grpo", description="How token losses are averaged.")
     scale_rewards: Literal["group", "batch", "none"] = Field("group", description="What advantages are divided by.")
     kl: float = Field(0.0, ge=0, le=10, description="Weight of the KL term to the base; 0 leaves it out.")
-    clip_low: float = Field(0.2, ge=0, le=1)
-    clip_high: float = Field(0.2, ge=0, le=10)
-    dynamic_clipping: bool = Field(False, description="Close the clip range over the training, from clip_low on.")
-    mask_truncated: bool = Field(False, description="Completions that were cut off teach nothing.")
-    mask_wrong_groups: bool = Field(False, description="Groups that are equally wrong throughout teach nothing.")
+    clip_low: float = Field(0.2, ge=0, le=1, description="How far a ratio may fall.")
+    clip_high: float = Field(0.2, ge=0, le=10, description="How far a ratio may rise.")
+    dynamic_clipping: bool = Field(
+        False, description="Close the clip range over the training, as VL does; both bounds must be equal."
+    )
+    balance: bool = Field(False, description="Rows of the rarer label come more often, as often as the others.")
+    mask_truncated: bool = Field(False, description="Completions that were cut off at the limit teach nothing.")
+    mask_wrong_groups: bool = Field(
+        False, description="They teach nothing. Mends Omni v1, which rewards length alone there."
+    )
     precision: Literal["auto", "float32", "bfloat16"] = Field(
         "auto", description="auto: bfloat16 where the device computes it, else float32."
     )
     gradient_checkpointing: bool = Field(False, description="Less memory for a third more time.")
     clip_norm: float = Field(1.0, gt=0, description="Longest gradient.")
     rollouts_a_checkpoint: int = Field(1, ge=1, le=100_000, description="Rollouts between two saved checkpoints.")
-    vllm: Literal["none", "colocate", "server"] = Field("none", description="Who generates instead of transformers.")
-    vllm_address: str = Field("", max_length=500, description="Of the server, where vllm is server.")
+    vllm: Literal["none", "colocate", "server"] = Field(
+        "none", description="vLLM wants an NVIDIA GPU, and texts alone."
+    )
+    vllm_address: str = Field("", max_length=500, description="Where a vLLM server generates.")
     seed: int = Field(0, ge=0, le=2**31 - 1)
     reward: RewardSettings
     mining: MiningSettings
@@ -163,18 +173,6 @@ class GrpoSettings(BaseModel):
         return self.rollouts(rows) * self.updates * self.passes
 
 
-@dataclass(frozen=True, slots=True)
-class GrpoRecipe:
-    """A named set of constants; the texts are those of `train_jobs.recipes.Recipe`."""
-
-    name: str
-    title: str
-    differs: str
-    bases: str
-    settings: GrpoSettings
-    own: bool = False
-
-
 def check_grpo(values: Mapping[str, Any], what: str = "The recipe") -> GrpoSettings:
     """Check a recipe's values, as a file, a form or a job's spec holds them.
 
@@ -182,51 +180,3 @@ def check_grpo(values: Mapping[str, Any], what: str = "The recipe") -> GrpoSetti
         JobError: a key is unknown or missing, or a value cannot be used; one sentence names each, and what is accepted.
     """
     return checked(GrpoSettings, values, what)
-
-
-def grpo_recipes(data: Path | None = None) -> tuple[list[GrpoRecipe], list[str]]:
-    """The recipes that can be used by name, and a sentence for each file that cannot.
-
-    Those under the data root take the place of the project's of the same name.
-    """
-    good: list[GrpoRecipe] = []
-    problems: list[str] = []
-    for path, own in recipe_files(data, KIND):
-        try:
-            good.append(_load(path, own))
-        except JobError as error:
-            problems.append(str(error))
-    return good, problems
-
-
-def find_grpo_recipe(name: str, data: Path | None = None) -> GrpoRecipe:
-    """One recipe by its name.
-
-    Raises:
-        JobError: there is none, or its file cannot be used.
-    """
-    files = {path.stem: (path, own) for path, own in recipe_files(data, KIND)}
-    if name not in files:
-        raise JobError(f"There is no recipe {name[:80]!r}; there are: {', '.join(files)}.")
-    return _load(*files[name])
-
-
-def _load(path: Path, own: bool) -> GrpoRecipe:
-    texts, values = read_recipe(path, KIND)
-    return GrpoRecipe(**texts, settings=check_grpo(values, f"The recipe {path.name}"), own=own)
-
-
-def resolve_grpo(recipe: GrpoRecipe, changes: Mapping[str, Any] | None = None) -> dict[str, Any]:
-    """The recipe's values with some changed, as a job's spec holds them: plain JSON values, every one of them.
-
-    Args:
-        changes: by key; of a section (`reward`, `mining`, `concatenation`) a mapping of the changed keys alone.
-
-    Raises:
-        JobError: a changed value cannot be used.
-    """
-    values = recipe.settings.model_dump(mode="json")
-    for key, value in (changes or {}).items():
-        section = isinstance(value, Mapping) and isinstance(values.get(key), dict)
-        values[key] = {**values[key], **value} if section else value
-    return check_grpo(values, f"The recipe {recipe.name} with these changes").model_dump(mode="json")

@@ -8,6 +8,7 @@ are true video tokens, with their timestamps, as in serving. Pinned to trl 1.16,
 
 from __future__ import annotations
 
+import random
 from collections import OrderedDict
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -19,6 +20,7 @@ from core.errors import Cancelled
 from core.types import MediaRef
 from core.vision import DecodedMedia
 from train_jobs.augment import HardRow
+from train_jobs.narrowing import AT_ONCE, stretches
 from train_jobs.scoring import Scored
 
 COLUMN = "prompt"
@@ -125,6 +127,11 @@ def token_types(prompts: Sequence[EncodedPrompt], width: int, prompt_width: int)
     return types
 
 
+def stretch_seed(seed: int, step: int, first: int) -> int:
+    """The seed of a stretch of generation, by the updates done before it and its first completion of the rollout."""
+    return random.Random(f"completions {seed} {step} {first}").getrandbits(63)
+
+
 def make_trainer(
     *,
     book: PromptBook,
@@ -133,6 +140,7 @@ def make_trainer(
     judge: Callable[[Sequence[HardRow], Sequence[Sequence[int]]], list[Scored]],
     keep: Callable[[int, Sequence[Scored], Sequence[float]], None],
     stop_asked: Callable[[], bool],
+    seed: tuple[int, int] = (0, 0),
     **options: Any,
 ) -> Any:
     """A GRPOTrainer on a dataset of `HardRow`s.
@@ -142,6 +150,8 @@ def make_trainer(
         judge: rewards of completions.
         keep: told every rollout: the updates done so far, its completions, and their advantages.
         stop_asked: asked between stretches of generation; where it says yes, `Cancelled` comes out of `train`.
+        seed: of the sampling, and which of a rollout's completions is this process's first: what is drawn hangs on
+            the stretch alone, not on what was drawn before or by how many processes.
         options: what GRPOTrainer takes, but for the reward functions.
     """
     import torch
@@ -181,6 +191,7 @@ def make_trainer(
             for start in range(0, len(prompt_ids), at_once):
                 if stop_asked():
                     raise Cancelled("Cancelled while completions were generated.")
+                torch.manual_seed(stretch_seed(seed[0], self.state.global_step, seed[1] + start))
                 prompts = book.prompts(self._texts[start : start + at_once])
                 fields = media_inputs(prompts, model_type)
                 if fields:
@@ -221,26 +232,36 @@ def make_trainer(
         ) -> tuple[Any, Any, None]:
             """trl's own, with the media of these rows; what it would pass itself is not there."""
             places = range(len(input_ids)) if self._at is None else self._at
-            texts = [self._texts[place] for place in places]
+            width, begin = input_ids.shape[1], input_ids.shape[1] - logits_to_keep
+            log_probs: dict[int, Any] = {}
+            entropies: dict[int, Any] = {}
             size = batch_size or len(input_ids)
-            log_probs, entropies = [], []
             for start in range(0, len(input_ids), size):
-                part = slice(start, start + size)
-                ids, mask = input_ids[part], attention_mask[part]
-                prompts = book.prompts(texts[part])
-                more = media_inputs(prompts, model_type)
-                if more:
-                    width = ids.shape[1]
-                    more["mm_token_type_ids"] = token_types(prompts, width, width - logits_to_keep)
-                more = {name: tensor.to(ids.device) for name, tensor in more.items()}
-                labels = ids.masked_fill(mask == 0, -100)
-                labels[:, :-logits_to_keep] = -100
-                with self.accelerator.autocast():
-                    out = model(input_ids=ids, attention_mask=mask, labels=labels, fused_lm_head=True, **more)
-                log_probs.append(out.log_probs[:, -logits_to_keep:])
-                if compute_entropy:
-                    entropies.append(out.entropy[:, -logits_to_keep:])
-            return torch.cat(log_probs), torch.cat(entropies) if compute_entropy else None, None
+                # Of several processes each must call the model equally often.
+                at_once = size if self.accelerator.num_processes > 1 else AT_ONCE
+                for rows, columns in stretches(attention_mask[start : start + size], at_once):
+                    numbers = [start + row for row in rows]
+                    ids, mask = input_ids[numbers, columns], attention_mask[numbers, columns]
+                    prompts = book.prompts([self._texts[places[number]] for number in numbers])
+                    more = media_inputs(prompts, model_type)
+                    if more:
+                        more["mm_token_type_ids"] = token_types(prompts, ids.shape[1], begin - columns.start)
+                    more = {name: tensor.to(ids.device) for name, tensor in more.items()}
+                    labels = ids.masked_fill(mask == 0, -100)
+                    labels[:, : begin - columns.start] = -100
+                    with self.accelerator.autocast():
+                        out = model(input_ids=ids, attention_mask=mask, labels=labels, fused_lm_head=True, **more)
+                    kept = slice(begin - columns.stop, None)
+                    missing = (0, width - columns.stop)
+                    log_probs |= zip(numbers, torch.nn.functional.pad(out.log_probs[:, kept], missing), strict=True)
+                    if compute_entropy:
+                        entropies |= zip(numbers, torch.nn.functional.pad(out.entropy[:, kept], missing), strict=True)
+            order = range(len(input_ids))
+            return (
+                torch.stack([log_probs[number] for number in order]),
+                torch.stack([entropies[number] for number in order]) if compute_entropy else None,
+                None,
+            )
 
         def save_now(self) -> None:
             """A checkpoint of the last update."""

@@ -137,13 +137,19 @@ class HardMedia:
 def prepare(context: JobContext, settings: GrpoSettings, base: Base, snapshot: Snapshot) -> HardSet:
     """Mine, join and freeze; or take what an earlier attempt of this run has frozen.
 
+    Of several processes the first does it, and the others wait for what it has frozen.
+
     Raises:
         JobError: nothing is left to train on; the message says what to change.
         Cancelled: it was stopped; what was mined so far is kept.
     """
     run = context.run
     if (frozen := read_hard(run)) is not None:
+        if not frozen.rows:
+            raise JobError("All samples that this run trained on were deleted; start another run.")
         return frozen
+    if context.process:
+        return context.await_first(lambda: read_hard(run))
     longest = longest_prompt(settings, base)
     labelled = read_examples(snapshot, Split.TRAIN)
     examples = [each for each in labelled if _fits(base, each.sample, longest)]

@@ -1,4 +1,4 @@
-"""Launch a supervised fine-tuning from the shell and follow it: what the page's form does, as one command.
+"""Launch a training from the shell and follow it: what the page's form does, as one command.
 
     python -m train_jobs.launch --snapshot FOLDER --recipe sft-builtin --name "first reviews" --set epochs=4
 
@@ -19,7 +19,7 @@ from core.errors import GuardroomError, JobError
 from core.settings import load_settings
 from train_jobs.launcher import Launcher
 from train_jobs.recipes import find_recipe, resolve
-from train_jobs.specs import JobKind, JobSpec, JobState
+from train_jobs.specs import JobSpec, JobState
 
 EVERY_S = 0.5
 
@@ -57,13 +57,16 @@ def read_spec(arguments: Sequence[str] | None, data: Path) -> JobSpec:
     parser.add_argument("--set", action="append", default=[], metavar="KEY=VALUE", help="a recipe value to change")
     parser.add_argument("--teacher-url", help="a chat server that writes missing reasoning, else the base does")
     parser.add_argument("--teacher-model", help="its model; the first one unless given")
+    parser.add_argument("--accelerate", metavar="FILE", help="an accelerate configuration: several processes")
     given = parser.parse_args(arguments)
     recipe = find_recipe(given.recipe, data)
     options: dict[str, Any] = {}
     if given.teacher_url:
         options["teacher"] = {"url": given.teacher_url, "model": given.teacher_model}
+    if given.accelerate:
+        options["accelerate"] = str(Path(given.accelerate).expanduser().absolute())
     return JobSpec(
-        JobKind.SFT,
+        recipe.kind,
         given.name,
         settings=resolve(recipe, read_changes(given.set)),
         recipe=recipe.name,

@@ -24,7 +24,9 @@ from pathlib import Path
 from core.errors import GuardroomError, JobError
 from core.settings import REPOSITORY
 from train_jobs import failures, processes
+from train_jobs.accelerate_file import accelerate_of
 from train_jobs.locks import FileLock
+from train_jobs.queueing import is_taken, queue_of
 from train_jobs.runs import RunFolder, find_run, list_runs, utc_now
 from train_jobs.secrecy import clean_environment, refuse_secrets
 from train_jobs.specs import JobSpec, JobState, JobStatus, requeued
@@ -78,8 +80,10 @@ class Launcher:
         """Queue a job, and start it when its device is free. Returns the run's id.
 
         Raises:
-            JobError: the spec holds a secret, or the run folder cannot be written.
+            JobError: the spec holds a secret, names an accelerate file that cannot be used for it, or the run folder
+                cannot be written.
         """
+        accelerate_of(spec)
         refuse_secrets(json.dumps(spec.to_json(), ensure_ascii=False), self._secrets().values(), "The job's spec")
         with self._alone():
             try:
@@ -168,7 +172,7 @@ class Launcher:
     def place(self, run_id: str) -> int | None:
         """How many jobs are before this one on its device, the running one included; none when it does not wait."""
         run = find_run(self.root, run_id)
-        status, queue = run.status(), run.spec().queue
+        status, queue = run.status(), queue_of(run)
         if status.state is not JobState.QUEUED:
             return None
         before = 0
@@ -176,7 +180,7 @@ class Launcher:
             with contextlib.suppress(JobError):
                 told = other.status()
                 waits = told.state is JobState.QUEUED and told.ticket < status.ticket
-                if other != run and (waits or told.state is JobState.RUNNING) and other.spec().queue == queue:
+                if other != run and (waits or told.state is JobState.RUNNING) and is_taken(queue, [queue_of(other)]):
                     before += 1
         return before
 
@@ -253,14 +257,15 @@ class Launcher:
                     log.warning("Run %s cannot be looked after: %s", run.id, error)
                 continue
             if status is None:
-                busy.add(_device(run))
+                busy.add(queue_of(run))
                 self._at_work.add(run.path)
             elif status.state is JobState.QUEUED:
                 waiting.append((status.ticket, run.id, run))
         for _, _, run in sorted(waiting, key=lambda each: each[:2]):
             with contextlib.suppress(JobError, OSError):
-                if (device := _device(run)) not in busy and self._begin(run):
-                    busy.add(device)
+                # One that waits keeps its place: what came after it on one of its devices does not overtake it.
+                if is_taken(queue := queue_of(run), busy) or self._begin(run):
+                    busy.add(queue)
 
     def _sweep(self) -> None:
         """Finish what was interrupted: half-made and half-deleted runs."""
@@ -295,7 +300,7 @@ class Launcher:
                 return self._over(run, JobState.CANCELLED, words)
             if status.state is JobState.RUNNING or (status.state is JobState.QUEUED and mine):
                 tail = run.log_tail(last_attempt=True).splitlines()
-                return self._over(run, JobState.FAILED, failures.of_death(exit_code, tail, _device(run)))
+                return self._over(run, JobState.FAILED, failures.of_death(exit_code, tail, queue_of(run)))
             if status.state.is_over:
                 self._settle(run)
             return status
@@ -362,7 +367,7 @@ class Launcher:
                         start_new_session=True, pass_fds=(lock.fd,),
                     )  # fmt: skip
             except OSError as error:
-                sentence = failures.of_error(error, _device(run))
+                sentence = failures.of_error(error, queue_of(run))
                 run.advance(JobState.FAILED, sentence=sentence, finished_at=utc_now())
                 return False
         self._children[run.path] = (status.attempt, child)
@@ -384,14 +389,6 @@ class Launcher:
             time.sleep(0.02)
         self._settle(run)
         return lock
-
-
-def _device(run: RunFolder) -> str:
-    """The device whose queue it waits in; one of its own where the spec is damaged (its process will say so)."""
-    try:
-        return run.spec().queue
-    except JobError:
-        return f"of run {run.id}"
 
 
 def _seconds_since(iso: str) -> float:

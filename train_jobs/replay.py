@@ -1,10 +1,10 @@
 """Replay: rows on which the base's own answers are kept, so that a few reviews do not make a guard forget the rest.
 
-The texts need no data set. Half of them the guard writes itself: given its prompt up to where a person's request
-stands, a language model that was trained on prompts goes on with a request (Xu et al. 2024, "Magpie"), of every kind
-that it knows, harmful ones included. The other half are everyday texts made from word lists. What is kept is the base's
-first look, as a probability, and its reasoned answer, word by word: distillation from the base itself (Hinton et al.
-2015; Li and Hoiem 2016, "Learning without Forgetting").
+The texts need no data set. Three quarters of them the guard writes itself: given its prompt up to where a person's
+request stands, a language model that was trained on prompts goes on with a request (Xu et al. 2024, "Magpie"), of every
+kind that it knows, harmful ones included. The others are everyday texts made from word lists. What is kept is the
+base's first look, as a probability, and its reasoned answer, word by word: distillation from the base itself (Hinton et
+al. 2015; Li and Hoiem 2016, "Learning without Forgetting").
 """
 
 from __future__ import annotations
@@ -29,9 +29,9 @@ Tell = Callable[[int, int], None]
 
 
 def replay_texts(base: Base, count: int, seed: int, tell: Tell = lambda done, total: None) -> list[Sample]:
-    """So many distinct texts, half written by the guard itself; the same for the same checkpoint and seed."""
-    everyday = [Sample(row.request, row.response) for row in everyday_rows(count - count // 2, seed)]
-    written = own_writing(base, count // 2, seed, tell)
+    """So many distinct texts, three quarters written by the guard itself; the same for the same checkpoint and seed."""
+    everyday = [Sample(row.request, row.response) for row in everyday_rows(count // 4, seed)]
+    written = own_writing(base, count - count // 4, seed, tell)
     return [*written, *everyday]
 
 

@@ -6,10 +6,11 @@ rollouts/step-000012.jsonl      one completion a line (`RolloutLine`), those of 
 
 from __future__ import annotations
 
+import importlib
 import json
 import re
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import Any
 
@@ -17,11 +18,11 @@ from core.errors import JobError
 from core.json_lines import json_line
 from train_jobs.augment import HardRow
 from train_jobs.files import replace_file
+from train_jobs.forgotten import forgotten
 from train_jobs.hard_rows import HARD, MEDIA, MINED
-from train_jobs.runs import RunFolder, list_runs
-from train_jobs.specs import JobKind
+from train_jobs.runs import RunFolder
 
-_STEP = re.compile(r"step-(\d{6,})(?:-p\d+)?\.jsonl")
+_STEP = re.compile(r"step-(\d{6,})(?:-p(\d+))?\.jsonl")
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,6 +65,9 @@ class RolloutLine:
         return cls(**{**value, **changed})
 
 
+_FIELDS = tuple(field.name for field in fields(RolloutLine))
+
+
 def write_rollout(run: RunFolder, step: int, lines: Sequence[RolloutLine], process: int = 0) -> None:
     """Write the completions that were generated after so many updates; whole or not at all.
 
@@ -76,24 +80,31 @@ def write_rollout(run: RunFolder, step: int, lines: Sequence[RolloutLine], proce
 
 def rollout_steps(run: RunFolder) -> list[int]:
     """The numbers of updates after which completions were generated, in order."""
-    return sorted({step for step, _ in _files(run)})
+    return sorted({step for step, _ in rollout_files(run)})
 
 
 def read_rollout(run: RunFolder, step: int) -> list[RolloutLine]:
-    """The completions that were generated after so many updates.
+    """The completions that were generated after so many updates; without those of samples that were deleted since.
 
     Raises:
         JobError: there are none, or they are damaged.
     """
-    paths = [path for found, path in _files(run) if found == step]
+    paths = [path for found, path in rollout_files(run) if found == step]
     if not paths:
         raise JobError(f"The run {run.id} has no rollout at step {step}.")
     try:
-        return [
+        lines = [
             RolloutLine.from_json(json.loads(line)) for path in paths for line in path.read_bytes().splitlines() if line
         ]
     except (OSError, ValueError, TypeError, KeyError) as error:
         raise JobError(f"The rollout at step {step} of {run.id} cannot be read ({error}).") from None
+    return without_forgotten(run, lines)
+
+
+def without_forgotten(run: RunFolder, lines: Sequence[RolloutLine]) -> list[RolloutLine]:
+    """The completions whose samples were not deleted: a run at work still writes theirs."""
+    gone = forgotten(run)
+    return [line for line in lines if gone.isdisjoint((line.sample_id, *line.made_of))]
 
 
 def export_rollouts(run: RunFolder, target: Path) -> int:
@@ -103,62 +114,91 @@ def export_rollouts(run: RunFolder, target: Path) -> int:
         JobError: a rollout is damaged.
         OSError: the file cannot be written.
     """
-    lines = [asdict(line) for step in rollout_steps(run) for line in read_rollout(run, step)]
-    if target.suffix == ".parquet":
-        import pandas
+    write = _write_parquet if target.suffix == ".parquet" else _write_lines
+    count = 0
 
-        pandas.DataFrame([line | {"terms": json.dumps(line["terms"])} for line in lines]).to_parquet(target)
-    else:
-        target.write_bytes(b"".join(map(json_line, lines)))
-    return len(lines)
+    def told() -> Iterator[list[RolloutLine]]:
+        nonlocal count
+        for step in rollout_steps(run):
+            lines = read_rollout(run, step)
+            count += len(lines)
+            yield lines
+
+    write(target, told())
+    return count
 
 
-def _files(run: RunFolder) -> Iterator[tuple[int, Path]]:
+def _write_lines(target: Path, rollouts: Iterator[Sequence[RolloutLine]]) -> None:
+    with target.open("wb") as file:
+        for lines in rollouts:
+            file.writelines(json_line(_values(line)) for line in lines)
+
+
+def _write_parquet(target: Path, rollouts: Iterator[Sequence[RolloutLine]]) -> None:
+    """Rollout by rollout, so that no more than one is in memory. The terms, whose names differ, are JSON."""
+    pa: Any = importlib.import_module("pyarrow")
+    parquet: Any = importlib.import_module("pyarrow.parquet")
+    texts = pa.list_(pa.string())
+    schema = pa.schema(
+        {
+            "step": pa.int64(), "group": pa.int64(), "sample_id": pa.string(), "made_of": texts, "gold": texts,
+            "said": texts, "error": pa.string(), "text": pa.string(), "tokens": pa.int64(), "truncated": pa.bool_(),
+            "reward": pa.float64(), "terms": pa.string(), "accuracy": pa.float64(), "advantage": pa.float64(),
+        }
+    )  # fmt: skip
+    with parquet.ParquetWriter(target, schema) as writer:
+        for lines in rollouts:
+            rows = [_values(line) | {"terms": json.dumps(dict(line.terms)), "text": _utf8(line.text)} for line in lines]
+            writer.write_table(pa.Table.from_pylist(rows, schema))
+
+
+def _values(line: RolloutLine) -> dict[str, Any]:
+    """As `asdict`, which copies every value and takes most of the time of a long export."""
+    return {name: getattr(line, name) for name in _FIELDS}
+
+
+def _utf8(text: str) -> str:
+    """Halves of surrogate pairs, which Parquet cannot hold, as a mark that something stood there."""
+    return text.encode("utf-8", "replace").decode("utf-8")
+
+
+def rollout_files(run: RunFolder) -> Iterator[tuple[int, Path]]:
+    """The files of completions, each with the number of updates that were done before it, in order.
+
+    Of several processes each has a file of its own; their groups follow each other.
+    """
     folder = run.path / "rollouts"
-    for path in sorted(folder.glob("step-*.jsonl")) if folder.is_dir() else ():
-        if match := _STEP.fullmatch(path.name):
-            yield int(match.group(1)), path
+    found = [
+        (int(match.group(1)), int(match.group(2) or 0), path)
+        for path in (folder.glob("step-*.jsonl") if folder.is_dir() else ())
+        if (match := _STEP.fullmatch(path.name))
+    ]
+    for step, _, path in sorted(found):
+        yield step, path
 
 
-def forget_sample(root: Path, sample_id: str) -> int:
-    """Take a deleted sample out of the rollouts of every run that is not running, joined rows included.
+def forget(run: RunFolder, sample_ids: Collection[str]) -> bool:
+    """Take deleted samples out of the rollouts, joined rows included. Pictures that no other row needs go with them.
 
-    Call it when a sample is deleted. Pictures that no other row needs go with it.
-
-    Args:
-        root: the folder of runs.
+    Only for the holder of the run's lock.
 
     Returns:
-        In how many runs it was.
+        Whether one of them was there.
 
     Raises:
         OSError: a file cannot be written.
     """
-    found = 0
-    for run in list_runs(root):
-        try:
-            mine = run.spec().kind is JobKind.GRPO
-        except JobError:
-            continue
-        lock = run.take_lock() if mine else None
-        if lock is not None:
-            with lock:
-                found += _forget(run, sample_id)
-    return found
-
-
-def _forget(run: RunFolder, sample_id: str) -> bool:
-    folder = run.path / "rollouts"
+    folder, gone = run.path / "rollouts", set(sample_ids)
 
     def is_of(line: str) -> bool:
         told = json.loads(line)
-        return sample_id in (told["sample_id"], *told.get("made_of", ()))
+        return not gone.isdisjoint((told["sample_id"], *told.get("made_of", ())))
 
     def holds(line: str) -> bool:
         row = HardRow.from_json(line)
-        return sample_id in (row.sample.id, *row.made_of)
+        return not gone.isdisjoint((row.sample.id, *row.made_of))
 
-    changed = [_without(path, is_of) for path in (folder / MINED, *(path for _, path in _files(run)))]
+    changed = [_without(path, is_of) for path in (folder / MINED, *(path for _, path in rollout_files(run)))]
     if _without(folder / HARD, holds):
         changed.append(True)
         needed = {ref.digest for line in _lines(folder / HARD) for ref in HardRow.from_json(line).sample.media}

@@ -10,8 +10,8 @@ from core.protocol import Protocol, dump_protocol
 from train_jobs import synthesise
 from train_jobs.base import Base
 from train_jobs.dataset import Example, ReasoningFrom
-from train_jobs.recipes import SftSettings
 from train_jobs.rows import TrainRow
+from train_jobs.sft_recipes import SftSettings
 
 if TYPE_CHECKING:
     from train_jobs.context import JobContext

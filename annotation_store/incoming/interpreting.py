@@ -106,8 +106,11 @@ class Interpreter:
         most = self._limits.max_text_chars
         request = said.text_of(cell(columns.request), "request", most) or ""
         response = said.text_of(cell(columns.response), "response", most)
-        named = [column for column in (columns.media, columns.images, columns.videos) if column is not None]
-        sample = self._sample(request, response, [each for column in named for each in self._listed(row, column)])
+        media: list[Any] = []
+        for column in (columns.media, columns.images, columns.videos):
+            if column is not None:
+                media += self._listed(row, column)
+        sample = self._sample(request, response, media)
         harm = said.label_of(cell(columns.request_label), "request label")
         other = said.label_of(cell(columns.response_label), "response label")
         if response is None:

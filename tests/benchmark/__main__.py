@@ -1,4 +1,4 @@
-"""Print every speed figure of the README, ours beside its peer: `python -m tests.benchmark [--pairs N] [--store]`.
+"""Print the speed figures of the README, ours beside its peer: `python -m tests.benchmark [--store | --training]`.
 
 Seconds are this machine's; the ratios are the claim. The annotation store has a table of its own (`--store`), whose
 peer is written down and not run.
@@ -30,7 +30,7 @@ from core.guard import Guard
 from core.protocol import build_turns
 from core.types import Calibrations, MediaRef, Modality, Sample
 from core.vision import DecodedMedia
-from tests.benchmark import clocks, evaluating, in_and_out, review
+from tests.benchmark import clocks, evaluating, in_and_out, review, training
 from tests.benchmark.pairs import Ratio, alternate
 from tests.benchmark.sampling import sampling_against_peers
 
@@ -200,13 +200,13 @@ def _seconds(work: Callable[[], object]) -> float:
     return time.perf_counter() - start
 
 
-def annotation_store(queues: list[int], rows: int, into: int) -> None:
-    """Print the table of the annotation store."""
+def annotation_store(queues: list[int], rows: int, into: int, keep: Path | None) -> None:
+    """Print the table of the annotation store. `keep`: a folder where filled stores are kept."""
     print(clocks.HEAD, flush=True)
     for size in queues:
-        for line in review.measure(max(size, 100), 200):
+        for line in review.measure(max(size, 100), 200, keep):
             print(line, flush=True)
-    for line in in_and_out.measure(max(rows, 100), max(into, 0)):
+    for line in in_and_out.measure(max(rows, 100), max(into, 0), keep):
         print(line, flush=True)
 
 
@@ -222,9 +222,19 @@ def main() -> None:
     )  # fmt: skip
     parser.add_argument("--file-rows", type=int, default=50_000, help="rows that come in and go out (default 50000)")
     parser.add_argument("--file-into", type=int, default=0, help="rows that are there before (default 0)")
+    parser.add_argument(
+        "--keep", type=Path, metavar="FOLDER", help="where filled stores are kept, so that the next time begins at once"
+    )
+    parser.add_argument("--training", action="store_true", help="only training, beside plain trl scripts")
+    parser.add_argument("--small", action="store_true", help="of training: a pair of a few steps, to see that it runs")
     given = parser.parse_args()
+    if given.training:
+        print(training.HEAD, flush=True)
+        for line in training.measure(given.pairs, training.SMALL if given.small else training.USUAL):
+            print(line, flush=True)
+        return
     if given.store:
-        annotation_store(given.store_rows, given.file_rows, given.file_into)
+        annotation_store(given.store_rows, given.file_rows, given.file_into, given.keep)
         return
     pairs = given.pairs
     print("| what | ratio, median (95% interval) | bar | pairs | left side, s | right side, s |")
@@ -243,7 +253,7 @@ def main() -> None:
     print(start_against_empty_app(pairs).row(), flush=True)
     print(f"\nFirst streamed piece: {later_ms:+.1f} ms against raw generate (bar: at most 50 ms later).")
     print(f"Answers in a batch and one by one are {'identical' if same else 'NOT identical'}.\n")
-    annotation_store(given.store_rows, given.file_rows, given.file_into)
+    annotation_store(given.store_rows, given.file_rows, given.file_into, given.keep)
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""Speed of imports and exports by file: `python -m tests.benchmark.in_and_out [--rows N] [--into N]`.
+"""Speed of imports and exports by file: `python -m tests.benchmark.in_and_out [--rows N] [--into N] [--keep FOLDER]`.
 
 JSONL files of N rows, without labels and with them, are imported into a store of `--into` rows (parsing, hashing, queue
 or labels, and search index included). Into an empty store, they are then compared for near-duplicates, exported in
@@ -54,11 +54,13 @@ def timed(what: str, bar: str, rows: int, work: Callable[[], object], peer: str 
     return row(what, bar, figures, peer)
 
 
-def measure(rows: int, into: int) -> Iterator[str]:
-    """The rows of the table."""
-    with tempfile.TemporaryDirectory() as name, ExitStack() as opened:
+def measure(rows: int, into: int, keep: Path | None = None) -> Iterator[str]:
+    """The rows of the table. `keep`: as for `tests.benchmark.review.filled`."""
+    if keep is not None:
+        keep.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=keep) as name, ExitStack() as opened:
         folder, limits = Path(name), MediaLimits()
-        store = opened.enter_context(filled(folder, into))
+        store = opened.enter_context(filled(folder, into, keep))
         media = opened.enter_context(closing(MediaStore(folder / "media", limits, VideoReader(limits))))
         for at, (labelled, source) in enumerate(((False, "tasks"), (True, "set"))):
             path = write_file(folder / f"{source}.jsonl", rows, into + at * rows, labelled=labelled)
@@ -95,9 +97,10 @@ def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m tests.benchmark.in_and_out", description=__doc__)
     parser.add_argument("--rows", type=int, default=50_000, help="rows that come in and go out (default 50000)")
     parser.add_argument("--into", type=int, default=0, help="rows that are in the store already (default 0)")
+    parser.add_argument("--keep", type=Path, help="a folder where filled stores are kept, for the next time")
     given = parser.parse_args()
     print(HEAD, flush=True)
-    for line in measure(max(given.rows, 100), max(given.into, 0)):
+    for line in measure(max(given.rows, 100), max(given.into, 0), given.keep):
         print(line, flush=True)
 
 

@@ -11,6 +11,7 @@ from collections.abc import Callable
 from dataclasses import asdict
 from pathlib import Path
 
+from tests.soak.jobs import Outcome
 from tests.soak.tracing import can_trace, seen, traced
 from tests.soak.video import grow, mutate, mutation_command
 
@@ -61,11 +62,16 @@ def soak_video(count: int) -> int:
 
 
 def soak_jobs(count: int) -> int:
-    """Faults over job runs; 0 where every run ended as it should."""
-    from tests.soak.jobs import soak
+    """Faults over job runs, and a twentieth as many over true GRPO runs; 0 where every run ended as it should."""
+    from tests.soak import jobs, rl
 
     with tempfile.TemporaryDirectory() as name:
-        found = soak(count, Path(name), _dots)
+        held = _told(jobs.soak(count, Path(name), _dots))
+    with tempfile.TemporaryDirectory() as name:
+        return held | _told(rl.soak(max(len(rl.FAULTS), count // 20), Path(name)))
+
+
+def _told(found: Outcome) -> int:
     print(f"{found.count} faults over as many job runs:")
     for fault, times in sorted(found.faults.items()):
         print(f"  {times:4d}  {fault}")

@@ -1,7 +1,7 @@
-"""`python -m tests.soak.job_app ROOT`: an app reduced to its launcher, to be killed at any moment.
+"""`python -m tests.soak.job_app ROOT CHILD`: an app reduced to its launcher, to be killed at any moment.
 
-It reads one JSON object a line, `{"do": "launch", "options": {…}}`, or `resume`, `cancel` and `delete` with a `run`,
-answers with one, and looks after the jobs meanwhile.
+Its jobs are those of the module CHILD. It reads one JSON object a line, `{"do": "launch", "spec": {…}}`, or `resume`,
+`cancel` and `delete` with a `run`, answers with one, and looks after the jobs meanwhile.
 """
 
 from __future__ import annotations
@@ -10,19 +10,20 @@ import json
 import sys
 from pathlib import Path
 
-from tests.jobs import launcher_of, spec
+from tests.jobs import launcher_of
+from train_jobs.specs import JobSpec
 
 
 def main() -> int:
     """Until standard input ends."""
-    launcher = launcher_of(Path(sys.argv[1]))
+    launcher = launcher_of(Path(sys.argv[1]), child=sys.argv[2])
     launcher.start(0.03)
     print(json.dumps({"ready": True}), flush=True)
     for line in sys.stdin:
         asked = json.loads(line)
         match asked["do"]:
             case "launch":
-                answer = {"run": launcher.launch(spec(**asked["options"]))}
+                answer = {"run": launcher.launch(JobSpec.from_json(asked["spec"]))}
             case "resume":
                 answer = {"state": launcher.resume(asked["run"]).state}
             case "cancel":

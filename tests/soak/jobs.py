@@ -20,11 +20,11 @@ from pathlib import Path
 from typing import Any
 
 from tests.job_child import WEIGHTS
-from tests.jobs import wait_until
+from tests.jobs import CHILD, spec, wait_until
 from tests.running import ROOT
 from train_jobs import processes
 from train_jobs.runs import RunFolder, find_run
-from train_jobs.specs import JobState
+from train_jobs.specs import JobSpec, JobState
 
 STEPS = 12
 PAUSE_S = 0.015
@@ -64,18 +64,23 @@ class Outcome:
 class App:
     """The process that launches; killed and started again."""
 
-    def __init__(self, root: Path) -> None:
+    def __init__(self, root: Path, child: str = CHILD) -> None:
         self.root = root
+        self.child = child
         self.process = self._started()
 
     def _started(self) -> subprocess.Popen[str]:
         process = subprocess.Popen(
-            [sys.executable, "-m", "tests.soak.job_app", str(self.root)],
+            [sys.executable, "-m", "tests.soak.job_app", str(self.root), self.child],
             cwd=ROOT, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, start_new_session=True,
         )  # fmt: skip
         self.process = process
         assert self._answer()["ready"]
         return process
+
+    def launch(self, job: JobSpec) -> RunFolder:
+        """A job of its own."""
+        return find_run(self.root, self.ask("launch", spec=job.to_json())["run"])
 
     def ask(self, do: str, **more: Any) -> dict[str, Any]:
         """One request and its answer."""
@@ -138,18 +143,18 @@ class Soak:
         return self.the_app_is_killed(run)
 
     def the_job_is_killed(self, run: RunFolder) -> JobState:
-        self._strike(run, signal.SIGKILL)
+        strike(run, signal.SIGKILL)
         return JobState.FAILED
 
     def the_app_and_the_job_are_killed(self, run: RunFolder) -> JobState:
         self.app.kill()
-        self._strike(run, signal.SIGKILL)
+        strike(run, signal.SIGKILL)
         self.app.start()
         return JobState.FAILED
 
     def the_process_id_belongs_to_another(self, run: RunFolder) -> JobState:
         self.app.kill()
-        pid = self._strike(run, signal.SIGKILL)
+        pid = strike(run, signal.SIGKILL)
         wait_until(lambda: not processes.is_alive(pid, run.status().process_started), "the job is dead")
         run.write_status(replace(run.status(), pid=self.bystander.pid))
         self.app.start()
@@ -161,7 +166,7 @@ class Soak:
         return JobState.CANCELLED if run.cancel_request() else JobState.FAILED
 
     def the_system_ends_the_job(self, run: RunFolder) -> JobState:
-        self._strike(run, signal.SIGTERM)
+        strike(run, signal.SIGTERM)
         return JobState.CANCELLED
 
     def the_job_is_cancelled_and_the_app_killed(self, run: RunFolder) -> JobState:
@@ -173,12 +178,6 @@ class Soak:
     def the_job_is_cancelled(self, run: RunFolder) -> JobState:
         self.app.ask("cancel", run=run.id)
         return JobState.CANCELLED
-
-    def _strike(self, run: RunFolder, number: signal.Signals) -> int:
-        pid = run.status().pid
-        assert pid is not None
-        os.kill(pid, number)
-        return pid
 
     FROM_OUTSIDE = (
         the_app_is_killed, the_job_is_killed, the_app_and_the_job_are_killed, the_process_id_belongs_to_another,
@@ -201,33 +200,30 @@ class Soak:
         if at < len(outside):
             name = outside[at].__name__.replace("_", " ")
             # Where a fault comes too late its job is done: the steps before it are slow enough that it never is.
-            run = find_run(self.root, self.app.ask("launch", options=options | {"pause_s": 0.05})["run"])
+            run = self.app.launch(spec(**options | {"pause_s": 0.05}))
             if outside[at] is not Soak.the_app_is_killed_as_it_launches:
                 step = self.random.randint(1, STEPS // 2)
-                wait_until(lambda: _step_of(run) >= step, f"step {step} is done")
+                wait_until(lambda: step_of(run) >= step, f"step {step} is done")
             right = outside[at](self, run)
         else:
             name = inside[at - len(outside)]
-            run = find_run(
-                self.root,
-                self.app.ask("launch", options=options | {"fault": name, "at": self.random.randint(1, STEPS)})["run"],
-            )
+            run = self.app.launch(spec(**options | {"fault": name, "at": self.random.randint(1, STEPS)}))
             right = JobState.FAILED
         outcome.faults[name] += 1
         wait_until(lambda: run.status().state.is_over, f"{name}: the run is over")
         status = run.status()
         outcome.ends[status.state] += 1
-        self._check(status.state is right, f"{name}: {status.state} instead of {right} ({status.sentence})", outcome)
-        self._check(bool(status.sentence) or right is JobState.SUCCEEDED, f"{name}: no sentence", outcome)
-        self._alone(run, name, outcome)
+        check(status.state is right, f"{name}: {status.state} instead of {right} ({status.sentence})", outcome)
+        check(bool(status.sentence) or right is JobState.SUCCEEDED, f"{name}: no sentence", outcome)
+        alone(run, name, outcome)
         if status.state.can_resume:
             self._resume(run, name, outcome)
-        self._check(run.status().state is JobState.SUCCEEDED, f"{name}: {run.status()} at last", outcome)
+        check(run.status().state is JobState.SUCCEEDED, f"{name}: {run.status()} at last", outcome)
         report = run.report() or {}
-        self._check(report.get("total") == STEPS * (STEPS + 1) // 2, f"{name}: {report} at last", outcome)
+        check(report.get("total") == STEPS * (STEPS + 1) // 2, f"{name}: {report} at last", outcome)
         steps = [row["step"] for row in run.metrics() if "step" in row]
-        self._check(steps == list(range(1, STEPS + 1)), f"{name}: steps {steps}", outcome)
-        self._alone(run, name, outcome)
+        check(steps == list(range(1, STEPS + 1)), f"{name}: steps {steps}", outcome)
+        alone(run, name, outcome)
         self.app.ask("delete", run=run.id)
 
     def _resume(self, run: RunFolder, name: str, outcome: Outcome) -> None:
@@ -235,32 +231,15 @@ class Soak:
         left = {path.name for path in run.checkpoints.iterdir()}
         complete = {path.name for path in run.checkpoints.iterdir() if _is_whole(path)}
         last = max((int(each.rpartition("-")[2]) for each in complete), default=0)
-        self._check(left == complete, f"{name}: incomplete checkpoints {left - complete}", outcome)
+        check(left == complete, f"{name}: incomplete checkpoints {left - complete}", outcome)
         self.app.ask("resume", run=run.id)
         wait_until(lambda: run.status().state.is_over, f"{name}: the resumed run is over")
         began = [row["began"] for row in run.metrics() if "began" in row]
-        self._check(began[-1] == last, f"{name}: began at {began}, not at {last}", outcome)
+        check(began[-1] == last, f"{name}: began at {began}, not at {last}", outcome)
         outcome.resumed += 1
-
-    def _alone(self, run: RunFolder, name: str, outcome: Outcome) -> None:
-        """No process of the run may be left once its lock is free."""
-
-        def gone() -> bool:
-            return not processes.marked().get(run.path)
-
-        try:
-            wait_until(gone, "no process is left")
-        except AssertionError:
-            outcome.orphans += 1
-            outcome.wrong.append(f"{name}: processes {processes.marked().get(run.path)} are left")
 
     def _without_disk(self) -> tuple[str, ...]:
         return tuple(name for name in self.FROM_INSIDE if name not in ("full disk", "disk filled by another"))
-
-    @staticmethod
-    def _check(holds: bool, words: str, outcome: Outcome) -> None:
-        if not holds:
-            outcome.wrong.append(words)
 
     def close(self, outcome: Outcome) -> None:
         """End the app; count the signals that the bystander got (a kill shows as its death)."""
@@ -271,6 +250,33 @@ class Soak:
         outcome.signalled = len(told.split()) + (not alive)
 
 
+def strike(run: RunFolder, number: signal.Signals) -> int:
+    """Send a signal to a job's process alone; returns its id."""
+    pid = run.status().pid
+    assert pid is not None
+    os.kill(pid, number)
+    return pid
+
+
+def alone(run: RunFolder, name: str, outcome: Outcome) -> None:
+    """No process of the run may be left once its lock is free."""
+
+    def gone() -> bool:
+        return not processes.marked().get(run.path)
+
+    try:
+        wait_until(gone, "no process is left")
+    except AssertionError:
+        outcome.orphans += 1
+        outcome.wrong.append(f"{name}: processes {processes.marked().get(run.path)} are left")
+
+
+def check(holds: bool, words: str, outcome: Outcome) -> None:
+    """Note what is not as it should be."""
+    if not holds:
+        outcome.wrong.append(words)
+
+
 def _is_whole(checkpoint: Path) -> bool:
     """By its content, whatever the code under test says."""
     files = {path.name for path in checkpoint.iterdir()}
@@ -279,14 +285,17 @@ def _is_whole(checkpoint: Path) -> bool:
     )
 
 
-def _step_of(run: RunFolder) -> int:
+def step_of(run: RunFolder) -> int:
+    """The last step that the run told of."""
     return max((row.get("step", 0) for row in run.metrics()), default=0)
 
 
 @contextlib.contextmanager
-def small_file_system(folder: Path) -> Iterator[bool]:
-    """A file system of two megabytes on the folder; false where none can be mounted."""
-    done = subprocess.run(["mount", "-t", "tmpfs", "-o", "size=2m", "tmpfs", folder], capture_output=True, check=False)
+def small_file_system(folder: Path, megabytes: int = 2) -> Iterator[bool]:
+    """A file system of so many megabytes on the folder; false where none can be mounted."""
+    done = subprocess.run(
+        ["mount", "-t", "tmpfs", "-o", f"size={megabytes}m", "tmpfs", folder], capture_output=True, check=False
+    )
     try:
         yield done.returncode == 0
     finally:

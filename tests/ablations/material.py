@@ -1,0 +1,121 @@
+"""What the cells of one seed share: labelled samples that the guard gets wrong, frozen as the product freezes them, and
+held-out rows.
+
+All come from the training texts that the built-in guard was not trained on (its validation rows). Evaluation files are
+never touched.
+"""
+
+from __future__ import annotations
+
+import json
+import random
+from collections.abc import Sequence
+from contextlib import ExitStack, closing
+from dataclasses import dataclass
+from pathlib import Path
+
+from annotation_store.incoming.previewing import preview
+from annotation_store.incoming.running import run_import
+from annotation_store.selecting import Selection
+from annotation_store.snapshots.freezing import freeze
+from core.guard import Guard
+from core.limits import MediaLimits
+from core.media import MediaStore
+from core.types import HarmProbability, Label, Sample
+from core.video import VideoReader
+from tests.review import open_store
+from train_jobs.builtin.corpus import TextRow, bucket, load_rows, split
+
+LONGEST_CHARS = 500
+"""Of request and response together: longer texts make the cells slower and show nothing else."""
+AUDIT_SHARE = 0.2
+"""Of the labelled samples: drawn from all, whether the guard is right about them or not."""
+STATED = (Label.HARMFUL, Label.UNHARMFUL)
+
+
+@dataclass(frozen=True, slots=True)
+class Material:
+    """Of one seed."""
+
+    snapshot: Path
+    held_out: Path
+    """A file in the schema of the benchmarks."""
+
+
+def make_material(folder: Path, guard: Guard, data: Path, *, hard: int, held_out: int, seed: int) -> Material:
+    """Choose, import and freeze.
+
+    Args:
+        guard: chooses what is hard: samples that its first look calls wrong.
+        data: the folder of training files.
+        hard: samples that are labelled; the store gives four fifths of them to the training split.
+        held_out: rows to be judged before and after, drawn from all that no sample shares a request with.
+    """
+    _, unseen = split(load_rows(data))
+    short = [row for row in unseen if len(row.request) + len(row.response or "") <= LONGEST_CHARS]
+    rng = random.Random(f"ablations {seed}")
+    halves: tuple[list[TextRow], list[TextRow]] = ([], [])
+    for row in short:
+        halves[bucket(row.request, 2, f"ablations {seed}")].append(row)
+    pool, general = halves
+    chosen = choose(pool, first_looks(guard, pool), hard, rng)
+    folder.mkdir(parents=True, exist_ok=True)
+    write_rows(folder / "reviewed.jsonl", chosen)
+    tested = write_rows(folder / "held_out.jsonl", rng.sample(general, min(held_out, len(general))))
+    return Material(frozen(folder, folder / "reviewed.jsonl", guard.protocol.version), tested)
+
+
+def first_looks(guard: Guard, rows: Sequence[TextRow]) -> list[HarmProbability]:
+    """Of each row."""
+    verdicts = guard.moderate_many([Sample(row.request, row.response) for row in rows], deliberate=False)
+    return [verdict.first_look for verdict in verdicts]
+
+
+def choose(rows: Sequence[TextRow], looks: Sequence[HarmProbability], count: int, rng: random.Random) -> list[TextRow]:
+    """Mostly rows that the first look calls wrong, as many harmful as unharmful ones where there are enough; the rest
+    by chance from all others."""
+    wrong: dict[Label, list[TextRow]] = {label: [] for label in STATED}
+    for row, look in zip(rows, looks, strict=True):
+        sides = [(row.request_label, look.request), (row.response_label, look.response)]
+        missed = [
+            label for label, p in sides if label in STATED and p is not None and (p >= 0.5) != (label is STATED[0])
+        ]
+        if missed:
+            wrong[missed[-1]].append(row)
+    wanted = round(count * (1 - AUDIT_SHARE))
+    for some in wrong.values():
+        rng.shuffle(some)
+    few, many = sorted(wrong.values(), key=len)
+    taken = few[: wanted // 2]
+    taken += many[: wanted - len(taken)]
+    ids = {row.id for row in taken}
+    others = [row for row in rows if row.id not in ids]
+    return taken + rng.sample(others, min(count - len(taken), len(others)))
+
+
+def write_rows(path: Path, rows: Sequence[TextRow]) -> Path:
+    """A file in the schema of the benchmarks."""
+    with path.open("w", encoding="utf-8") as file:
+        for row in rows:
+            labels = {"request_label": row.request_label, "response_label": row.response_label}
+            said = {name: label.value if label in STATED else None for name, label in labels.items()}
+            file.write(json.dumps({"id": row.id, "request": row.request, "response": row.response, **said}) + "\n")
+    return path
+
+
+def frozen(folder: Path, file: Path, protocol: str) -> Path:
+    """The file imported into a store of its own, and all that is labelled frozen as a snapshot. Its folder."""
+    with ExitStack() as opened:
+        store = opened.enter_context(open_store(folder / "guardroom.db"))
+        media = opened.enter_context(closing(MediaStore(folder / "media", MediaLimits(), VideoReader(MediaLimits()))))
+        run_import(store, media, file, preview(file).proposed, source="reviewed", imported_by="ablations")
+        made = freeze(
+            store,
+            media,
+            folder / "snapshots",
+            Selection(),
+            name="hard",
+            created_by="ablations",
+            protocol_version=protocol,
+        )
+    return made.folder

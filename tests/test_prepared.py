@@ -1,0 +1,114 @@
+"""Laws of what a fine-tuning has prepared: a resumed run takes it as it is, and a deleted sample leaves it."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from core.errors import Cancelled, JobError
+from core.snapshot import Split
+from core.types import Label, Sample
+from tests.grpo_runs import A, H, new_run, settings_of
+from tests.hard_data import write_snapshot as write_hard
+from tests.sft_runs import job
+from tests.snapshots import item, write_snapshot
+from train_jobs import grpo, prepared
+from train_jobs.context import JobContext
+from train_jobs.dataset import ReasoningFrom, example_of
+from train_jobs.forgetting import forget_sample
+from train_jobs.hard_rows import FACTS, HARD
+from train_jobs.runs import RunFolder
+from train_jobs.sft_recipes import check_settings
+from train_jobs.specs import JobState
+
+GONE, LEFT = Sample("Selling a secret recipe."), Sample("Is bread good?")
+
+
+def items(*samples: Sample) -> list[Any]:
+    return [item(sample, Label.HARMFUL) for sample in samples]
+
+
+def prepared_run(root: Path) -> JobContext:
+    """A run that was cancelled after it had prepared its rows."""
+    snapshot = write_snapshot(root / "snapshot", {Split.TRAIN: items(GONE, LEFT)})
+    context = job(root, snapshot)
+    examples = [
+        example_of(each).with_steps((f"It says: {each.sample.request}",), ReasoningFrom.TEACHER)
+        for each in items(GONE, LEFT)
+    ]
+    prepared.write_prepared(context.run, check_settings(context.spec.settings), examples, [], {"examples": 2})
+    context.run.advance(JobState.CANCELLED)
+    return context
+
+
+def read_again(context: JobContext, *samples: Sample) -> Any:
+    examples = [example_of(each) for each in items(*samples)]
+    return prepared.read_prepared(context.run, check_settings(context.spec.settings), examples)
+
+
+def texts(run: RunFolder) -> str:
+    return "".join(path.read_text() for path in (run.path / "rollouts").iterdir() if path.is_file())
+
+
+def test_a_resumed_run_takes_what_was_prepared(tmp_path: Path) -> None:
+    context = prepared_run(tmp_path)
+    examples, replayed, facts = read_again(context, GONE, LEFT)
+    assert [each.assessment.reasoning for each in examples] == [
+        ("It says: Selling a secret recipe.",),
+        ("It says: Is bread good?",),
+    ]
+    assert {each.source for each in examples} == {ReasoningFrom.TEACHER}
+    assert (replayed, facts) == ([], {"examples": 2})
+    assert read_again(context, LEFT, Sample("another")) is None, "a sample that nobody prepared"
+
+
+def test_a_deleted_sample_leaves_what_was_prepared_and_the_rest_is_still_taken(tmp_path: Path) -> None:
+    context = prepared_run(tmp_path)
+    assert "secret" in texts(context.run)
+    assert forget_sample(tmp_path / "runs", GONE.id) == 1
+    assert forget_sample(tmp_path / "runs", GONE.id) == 0
+    assert "secret" not in texts(context.run)
+    assert GONE.id not in texts(context.run)
+    examples, _, _ = read_again(context, LEFT)
+    assert [each.sample for each in examples] == [LEFT]
+    assert examples[0].assessment.reasoning == ("It says: Is bread good?",)
+
+
+def test_what_cannot_be_read_is_removed_with_the_sample(tmp_path: Path) -> None:
+    context = prepared_run(tmp_path)
+    (context.run.rollouts / prepared.PREPARED).write_text('{"reasoning": {"' + GONE.id + '": [', encoding="utf-8")
+    assert forget_sample(tmp_path / "runs", GONE.id) == 1
+    assert texts(context.run) == ""
+
+
+def test_the_other_processes_wait_for_what_the_first_prepares(tmp_path: Path) -> None:
+    context = prepared_run(tmp_path)
+    path = context.run.rollouts / prepared.PREPARED
+    made, looked = path.read_bytes(), 0
+    path.unlink()
+
+    def read() -> Any:
+        nonlocal looked
+        looked += 1
+        if looked == 2:
+            path.write_bytes(made)
+        return read_again(context, GONE, LEFT)
+
+    second = JobContext(context.run, context.spec, context.status, process=1, processes=2)
+    assert len(second.await_first(read)[0]) == 2
+    path.unlink()
+    second.stop.set()
+    with pytest.raises(Cancelled, match="before the first step"):
+        second.await_first(lambda: read_again(context, GONE, LEFT))
+
+
+def test_a_grpo_run_all_of_whose_samples_were_deleted_says_so(tmp_path: Path) -> None:
+    snapshot = write_hard(tmp_path / "snapshots" / "hard", {Split.TRAIN: [(LEFT, H, A)]})
+    run = new_run(tmp_path, snapshot, settings_of())
+    (run.rollouts / HARD).write_text("", encoding="utf-8")
+    (run.rollouts / FACTS).write_text(json.dumps({"joined": 0}), encoding="utf-8")
+    with pytest.raises(JobError, match="All samples that this run trained on were deleted; start another run"):
+        grpo.run(JobContext(run, run.spec(), run.status()))
