@@ -11,8 +11,9 @@ from core.guard import Guard
 from core.settings import BUILTIN
 from core.snapshot import Split
 from tests.benchmark import training
-from tests.benchmark.training import Timed, chat, labelled, launched, prompt_alone, scripted, write_lines
+from tests.benchmark.training import Timed, chat, labelled, launched, prompts_alone, scripted, write_lines
 from tests.snapshots import write_snapshot
+from train_jobs.grpo_recipes import GrpoSettings
 from train_jobs.recipes import find_recipe, resolve
 from train_jobs.specs import JobKind, JobSpec
 
@@ -56,12 +57,21 @@ def test_a_job_and_the_plain_script_do_the_same_steps(tmp_path: Path) -> None:
     assert plain.each == ours.each
 
 
-def test_the_plain_script_of_reinforcement_runs(tmp_path: Path) -> None:
+def test_a_job_and_the_plain_script_draw_the_same_completions(tmp_path: Path) -> None:
     protocol = open_checkpoint(BUILTIN_FOLDER, BUILTIN).protocol
-    rows = write_lines(tmp_path / "grpo.jsonl", [prompt_alone(protocol, item) for item in labelled(4)])
-    shape = {"--prompts": 2, "--generations": 2, "--updates": 2, "--passes": 1, "--limit": 24}
-    plain = scripted("plain_grpo", BUILTIN_FOLDER, rows, *(str(word) for pair in shape.items() for word in pair))
-    assert (len(plain.ends), plain.each, plain.every) == (4, 2, 2)
+    shape = {"prompts": 2, "generations": 2, "updates": 2, "passes": 1, "longest_completion": 96, "micro_batch": 2}
+    changes = {**shape, "epochs": 1, "mining": {"rule": "all"}, "concatenation": {"share": 0.0}}
+    settings = resolve(find_recipe("grpo-builtin"), changes)
+    snapshot = write_snapshot(tmp_path / "snapshot", {Split.TRAIN: labelled(2)})
+    spec = JobSpec(
+        JobKind.GRPO, "benchmark", settings=settings, recipe="grpo-builtin", base=BUILTIN, snapshot=str(snapshot)
+    )
+    ours = launched(tmp_path / "data", spec, 2, 2)
+    rows = write_lines(tmp_path / "grpo.jsonl", prompts_alone(protocol, snapshot, GrpoSettings(**settings)))
+    given = {"--prompts": 2, "--generations": 2, "--updates": 2, "--passes": 1, "--limit": 96}
+    plain = scripted("plain_grpo", BUILTIN_FOLDER, rows, *(str(word) for pair in given.items() for word in pair))
+    assert (len(plain.ends), plain.each, plain.every) == (len(ours.ends), ours.each, ours.every) == (2, 2, 2)
+    assert 1 < plain.tokens == ours.tokens < 96
 
 
 def test_live_moderation_is_measured_beside_a_job_that_is_ended_afterwards(tmp_path: Path) -> None:

@@ -213,7 +213,7 @@ def annotation_store(queues: list[int], rows: int, into: int, keep: Path | None)
 def main() -> None:
     """Run everything and print one table."""
     parser = argparse.ArgumentParser(prog="python -m tests.benchmark", description=__doc__)
-    parser.add_argument("--pairs", type=int, default=9, help="pairs of each comparison (default 9)")
+    parser.add_argument("--pairs", type=int, help="pairs of each comparison (default 9; of training 5)")
     parser.add_argument("--video-only", action="store_true", help="only the sampling of a video")
     parser.add_argument("--store", action="store_true", help="only the annotation store")
     parser.add_argument(
@@ -225,18 +225,22 @@ def main() -> None:
     parser.add_argument(
         "--keep", type=Path, metavar="FOLDER", help="where filled stores are kept, so that the next time begins at once"
     )
-    parser.add_argument("--training", action="store_true", help="only training, beside plain trl scripts")
+    parser.add_argument(
+        "--training", nargs="*", choices=[*training.PARTS], help="only training, beside plain trl scripts; all parts "
+        "unless some are named"
+    )  # fmt: skip
     parser.add_argument("--small", action="store_true", help="of training: a pair of a few steps, to see that it runs")
     given = parser.parse_args()
-    if given.training:
+    if given.training is not None:
         print(training.HEAD, flush=True)
-        for line in training.measure(given.pairs, training.SMALL if given.small else training.USUAL):
+        sizes = training.SMALL if given.small else training.USUAL
+        for line in training.measure(given.pairs or 5, sizes, given.training or [*training.PARTS]):
             print(line, flush=True)
         return
     if given.store:
         annotation_store(given.store_rows, given.file_rows, given.file_into, given.keep)
         return
-    pairs = given.pairs
+    pairs = given.pairs or 9
     print("| what | ratio, median (95% interval) | bar | pairs | left side, s | right side, s |")
     print("| --- | --- | --- | --- | --- | --- |", flush=True)
     for sampled in sampling_against_peers(pairs):

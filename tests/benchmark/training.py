@@ -1,7 +1,14 @@
 """Training as the app launches it beside plain trl scripts, and live moderation beside a training.
 
 Ours and the peer are each a process of their own, from its start to its end, on the same rows with the same checkpoint.
-Times are those of the ends of steps, by the clock.
+Times are those of the ends of steps, by the clock: the start of a job to its first step is one figure, and speed is
+counted from the end of the first step (or rollout) to that of the last, so that no start is in it.
+
+How long a rollout takes hangs on the longest of its completions, which are drawn by chance. So that both sides of a
+pair draw the same ones, they see the same prompts in the same order, every rollout begins with the same seed, and the
+learning rate (trl's default, 1e-6) hardly moves the weights; the mean tokens of both sides' completions are printed.
+All else is each side's own: the plain script rewards accuracy alone and writes nothing down; the job scores every term
+of its reward, keeps every completion, and reports clipped shares, entropy and memory of every update.
 """
 
 from __future__ import annotations
@@ -9,6 +16,7 @@ from __future__ import annotations
 import json
 import shutil
 import signal
+import statistics
 import subprocess
 import sys
 import tempfile
@@ -27,7 +35,7 @@ from core.live import LiveGuard
 from core.media import MediaStore
 from core.protocol import Protocol, build_turns, render_target
 from core.settings import BUILTIN, REPOSITORY, Settings
-from core.snapshot import Origin, SnapshotItem, Split
+from core.snapshot import Origin, SnapshotItem, Split, read
 from core.types import Assessment, Label, Sample
 from core.video import VideoReader
 from tests.benchmark.pairs import Ratio, alternate
@@ -35,6 +43,8 @@ from tests.launching import carry_out, see_gone
 from tests.snapshots import write_snapshot
 from tests.train_data import samples
 from train_jobs import processes
+from train_jobs.augment import HardRow
+from train_jobs.grpo import rollout_order
 from train_jobs.grpo_recipes import GrpoSettings
 from train_jobs.launcher import Launcher
 from train_jobs.recipes import find_recipe, resolve
@@ -85,6 +95,8 @@ class Timed:
     every: int
     """Steps that belong together: those of a rollout."""
     peak_bytes: int
+    tokens: float = 0.0
+    """Of a completion, on average."""
 
     @property
     def first_step_s(self) -> float:
@@ -121,14 +133,19 @@ def chat(protocol: Protocol, item: SnapshotItem) -> dict[str, Any]:
     }
 
 
-def prompt_alone(protocol: Protocol, item: SnapshotItem) -> dict[str, Any]:
-    """A row for the plain script of reinforcement."""
-    said = item.assessment
-    labels = {
-        name: label.value if label is not Label.ABSENT else "none"
-        for name, label in (("request", said.request), ("response", said.response))
-    }
-    return {"prompt": chat(protocol, item)["prompt"], **labels}
+def prompts_alone(protocol: Protocol, snapshot: Path, settings: GrpoSettings) -> list[dict[str, Any]]:
+    """Rows for the plain script of reinforcement, in the order in which a job rolls them out."""
+    items = {item.sample.id: item for item in read(snapshot).rows(Split.TRAIN)}
+    rows = [HardRow(item.sample, item.assessment.request, item.assessment.response) for item in items.values()]
+    words = {label: label.value if label is not Label.ABSENT else "none" for label in Label}
+    return [
+        {
+            "prompt": chat(protocol, items[row.sample.id])["prompt"],
+            "request": words[row.request],
+            "response": words[row.response],
+        }
+        for row in rollout_order(rows, settings)
+    ]
 
 
 def write_lines(path: Path, rows: Sequence[Mapping[str, Any]]) -> Path:
@@ -148,7 +165,15 @@ def launched(data: Path, spec: JobSpec, each: float, every: int = 1) -> Timed:
     if status.state is not JobState.SUCCEEDED:
         raise SystemExit(f"The job {status.state}: {status.sentence}\n{run.log_tail()}")
     rows = [row for row in run.metrics() if "loss" in row]
-    found = Timed(started, tuple(row["at"] for row in rows), each, every, int(rows[-1]["device_memory_bytes"]))
+    tokens = [row["completion_tokens"] for row in rows if "completion_tokens" in row]
+    found = Timed(
+        started,
+        tuple(row["at"] for row in rows),
+        each,
+        every,
+        int(rows[-1]["device_memory_bytes"]),
+        statistics.fmean(tokens or [0.0]),
+    )
     shutil.rmtree(data, ignore_errors=True)
     return found
 
@@ -171,7 +196,9 @@ def scripted(module: str, *arguments: str | Path) -> Timed:
     if done.returncode:
         raise SystemExit(f"{module} failed:\n{done.stderr[-2000:]}")
     said = json.loads(done.stdout.splitlines()[-1])
-    return Timed(started, tuple(said["ends"]), said["each"], said.get("steps", 1), said["peak_bytes"])
+    return Timed(
+        started, tuple(said["ends"]), said["each"], said.get("steps", 1), said["peak_bytes"], said.get("tokens", 0.0)
+    )
 
 
 # -- supervised -----------------------------------------------------------------------------------------------------
@@ -236,6 +263,8 @@ def reinforced(folder: Path, sizes: Sizes, pairs: int) -> Iterator[str]:
     changes = {
         "epochs": 1,
         "learning_rate": 1e-6,
+        "schedule": "linear",
+        "warm_up": 0.0,
         "mining": {"rule": "all"},
         "concatenation": {"share": 0.0},
         "rollouts_a_checkpoint": 1000,
@@ -244,7 +273,7 @@ def reinforced(folder: Path, sizes: Sizes, pairs: int) -> Iterator[str]:
     shape = GrpoSettings(**settings)
     items = labelled(shape.prompts * sizes.rollouts)
     snapshot = write_snapshot(folder / "grpo-snapshot", {Split.TRAIN: items})
-    rows = write_lines(folder / "grpo.jsonl", [prompt_alone(protocol, item) for item in items])
+    rows = write_lines(folder / "grpo.jsonl", prompts_alone(protocol, snapshot, shape))
     spec = JobSpec(
         JobKind.GRPO, "benchmark", settings=settings, recipe="grpo-builtin", base=BUILTIN, snapshot=str(snapshot)
     )
@@ -255,6 +284,7 @@ def reinforced(folder: Path, sizes: Sizes, pairs: int) -> Iterator[str]:
         "--updates": shape.updates,
         "--passes": shape.passes,
         "--limit": shape.longest_completion,
+        "--seed": shape.seed,
     }
     given = [str(value) for pair in options.items() for value in pair]
     found = in_pairs(
@@ -266,6 +296,11 @@ def reinforced(folder: Path, sizes: Sizes, pairs: int) -> Iterator[str]:
         warm_up=sizes != SMALL,
     )
     yield rates("GRPO from the app ÷ plain trl, completions/s", "≥ 0.95", found).row()
+    yield Ratio(
+        "GRPO from the app ÷ plain trl, tokens of a completion",
+        "—",
+        *(tuple(each.tokens for each in found[name]) for name in ("ours", "plain")),
+    ).row()
     yield memory("GRPO", found)
 
 
@@ -340,8 +375,17 @@ def tokens_per_s(guard: LiveGuard, texts: Sequence[Sample]) -> float:
     return tokens / (time.perf_counter() - begun)
 
 
-def measure(pairs: int, sizes: Sizes = USUAL) -> Iterator[str]:
+PARTS: Mapping[str, Callable[[Path, Sizes, int], Iterator[str]]] = {
+    "sft": supervised,
+    "grpo": reinforced,
+    "beside": live_beside_training,
+}
+"""By the name under which each can be run alone."""
+
+
+def measure(pairs: int, sizes: Sizes = USUAL, parts: Collection[str] = tuple(PARTS)) -> Iterator[str]:
     """The rows of the table under `HEAD`."""
-    for part in (supervised, reinforced, live_beside_training):
-        with tempfile.TemporaryDirectory() as name:
-            yield from part(Path(name), sizes, pairs)
+    for name, part in PARTS.items():
+        if name in parts:
+            with tempfile.TemporaryDirectory() as folder:
+                yield from part(Path(folder), sizes, pairs)
