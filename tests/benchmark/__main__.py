@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import argparse
 import os
+import signal
 import socket
 import subprocess
 import sys
@@ -231,6 +232,7 @@ def main() -> None:
     )  # fmt: skip
     parser.add_argument("--small", action="store_true", help="of training: a pair of a few steps, to see that it runs")
     given = parser.parse_args()
+    signal.signal(signal.SIGTERM, lambda number, frame: sys.exit(143))  # so that a job at work is ended too
     if given.training is not None:
         print(training.HEAD, flush=True)
         sizes = training.SMALL if given.small else training.USUAL

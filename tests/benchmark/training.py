@@ -210,6 +210,8 @@ def in_pairs(runs: Mapping[str, Callable[[], Timed]], pairs: int, *, warm_up: bo
     for at in range(-1 if warm_up else 0, pairs):
         for name in list(runs) if at % 2 == 0 else list(runs)[::-1]:
             timed = runs[name]()
+            told = f"{name}: {timed.first_step_s:.2f} s to the first step, then {timed.per_s:.2f}/s"
+            print(told, file=sys.stderr, flush=True)
             if at >= 0:
                 found[name].append(timed)
     return found
