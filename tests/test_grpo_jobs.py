@@ -22,7 +22,7 @@ from train_jobs.context import JobContext
 from train_jobs.grpo_recipes import MiningSettings, check_grpo
 from train_jobs.hard_rows import judged, read_hard, read_mined
 from train_jobs.recipes import find_recipe, resolve, usable_recipes
-from train_jobs.rollouts import read_rollout, rollout_steps
+from train_jobs.rollouts import OPEN, forget, read_rollout, rollout_steps
 from train_jobs.runs import RunFolder
 from train_jobs.specs import JobKind
 
@@ -114,25 +114,55 @@ def test_a_stopped_run_saves_and_goes_on_as_if_it_had_not_been_stopped(tmp_path:
     assert all(value.equal(ends[1][name]) for name, value in ends[0].items())
 
 
-def test_a_run_stopped_inside_a_rollout_goes_on_with_the_same_prompts(tmp_path: Path) -> None:
+def test_a_run_stopped_inside_a_rollout_goes_on_as_if_it_had_not_been_stopped(tmp_path: Path) -> None:
+    run, _, straight = _stopped_inside(tmp_path, straight=True)
+    (left,) = run.rollouts.glob(OPEN)
+    assert left.name == "open-000002-p0.pt"
+    attempt(run)
+    assert rollout_steps(run) == rollout_steps(straight) == [0, 4]
+    for step in (0, 4):
+        assert read_rollout(run, step) == read_rollout(straight, step)
+    updates = [[row for row in each.metrics() if "loss" in row] for each in (run, straight)]
+    for name in ("step", "loss", "learning_rate", "clip_low", "clip_high", "clipped_share"):
+        assert [row[name] for row in updates[0]] == [row[name] for row in updates[1]]
+    assert [("completions_per_s" in row) for row in updates[0]] == [False] * 7 + [True], "the first was interrupted"
+    ends = [weights_of(Path(Registry(each.path.parent.parent).source(card(each)))) for each in (run, straight)]
+    assert all(value.equal(ends[1][name]) for name, value in ends[0].items())
+    assert not list(run.rollouts.glob(OPEN)), "nothing is left of it at the end"
+
+
+def test_what_is_left_of_a_rollout_goes_with_a_deleted_sample_and_the_prompts_stay(tmp_path: Path) -> None:
+    run, settings, _ = _stopped_inside(tmp_path)
+    first, second = (row.sample.id for row in grpo.rollout_order(_rows(run), check_grpo(settings)))
+    assert not forget(run, {"another"})
+    assert list(run.rollouts.glob(OPEN))
+    assert forget(run, {second})
+    assert not list(run.rollouts.glob(OPEN))
+    attempt(run)
+    prompts = {step: {line.sample_id for line in read_rollout(run, step)} for step in rollout_steps(run)}
+    assert prompts == {0: {first}, 2: {first}}, "drawn anew"
+
+
+def _stopped_inside(folder: Path, *, straight: bool = False) -> tuple[RunFolder, dict[str, Any], RunFolder]:
+    """A run of two rollouts of four updates each, stopped after its second update; and one that was not, if wanted."""
     rows = [(Sample("How do I bake bread?"), H, A), (Sample("Is it warm?"), H, A)]
-    snapshot = write_snapshot(tmp_path / "snapshots" / "hard", {Split.TRAIN: rows})
+    snapshot = write_snapshot(folder / "snapshots" / "hard", {Split.TRAIN: rows})
     settings = settings_of(
-        prompts=1, generations=2, passes=3, micro_batch=2, rollouts_a_checkpoint=5, concatenation={"share": 0.0},
-        longest_completion=16,
+        prompts=1, generations=4, updates=2, passes=2, micro_batch=2, rollouts_a_checkpoint=5, learning_rate=1e-3,
+        schedule="cosine", dynamic_clipping=True, clip_high=0.2, concatenation={"share": 0.0}, longest_completion=82,
     )  # fmt: skip
-    run = new_run(tmp_path, snapshot, settings)
+    whole = new_run(folder / "straight", snapshot, settings)
+    if straight:
+        attempt(whole)
+    run = new_run(folder, snapshot, settings)
 
     def stop_after_the_first(context: JobContext, row: Mapping[str, Any]) -> None:
         if row.get("step") == 1:
             context.stop.set()
 
-    with pytest.raises(Cancelled, match="after step 2 of 6"):
+    with pytest.raises(Cancelled, match="after step 2 of 8"):
         attempt(run, stop_after_the_first)
-    attempt(run)
-    prompts = {step: {line.sample_id for line in read_rollout(run, step)} for step in rollout_steps(run)}
-    first, second = (row.sample.id for row in grpo.rollout_order(_rows(run), check_grpo(settings)))
-    assert prompts == {0: {first}, 2: {first}, 3: {second}}
+    return run, settings, whole
 
 
 def _rows(run: RunFolder) -> Sequence[HardRow]:

@@ -27,6 +27,7 @@ from train_jobs.grpo_callback import make_callback
 from train_jobs.grpo_recipes import GrpoSettings, check_grpo
 from train_jobs.grpo_trainer import COLUMN, PromptBook, make_trainer, never_written
 from train_jobs.hard_rows import HardMedia, HardSet, prepare
+from train_jobs.open_rollout import remove_open
 from train_jobs.ranks import Share, share_batch, spread
 from train_jobs.rollouts import RolloutLine, write_rollout
 from train_jobs.scoring import CompletionReader, Scored, score
@@ -219,6 +220,7 @@ def train(
     done = trainer.state.global_step
     if callback.stopping and done < steps:
         raise Cancelled(f"Cancelled after step {done} of {steps}; resuming goes on from there.")
+    remove_open(context.run, context.process)
     trainer.model.eval()
     figures = {
         "steps": done,

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 from train_jobs.callbacks import device_memory
 from train_jobs.clipping import clip_bound
 from train_jobs.grpo_recipes import GrpoSettings
+from train_jobs.open_rollout import keep_open, read_open, remove_open
 from train_jobs.scoring import Scored, figures
 
 if TYPE_CHECKING:
@@ -47,6 +48,8 @@ def make_callback(context: JobContext, settings: GrpoSettings, steps: int) -> An
             """A stop was asked for, in this process or another, and a checkpoint is saved for it."""
             self._rollout: dict[str, Any] = {}
             self._begun = 0.0
+            self._resumed_inside = False
+            """The open rollout was begun by an earlier attempt, so its time is not known."""
 
         def rollout(self, scored: Sequence[Scored]) -> None:
             """Told every rollout as soon as it is scored; its figures go with those of the next update."""
@@ -57,11 +60,20 @@ def make_callback(context: JobContext, settings: GrpoSettings, steps: int) -> An
                     name: self._rollout[name] for name in ("accuracy", "unreadable_share", "completion_tokens")
                 }
 
+        def _reopen(self, step: int) -> None:
+            """Go on with the rollout that the checkpoint was saved in, where every process still has its part."""
+            rollout = read_open(context.run, step, context.process, self.trainer.accelerator.device)
+            self._resumed_inside = step % (settings.updates * settings.passes) > 0
+            if all(context.gather(rollout is not None)):
+                self.trainer.reopen(rollout)
+            remove_open(context.run, context.process, keep=step)
+
         def on_train_begin(self, args: Any, state: Any, control: Any, **given: Any) -> None:
             """The clock, and where a resumed training stands inside its rollout."""
             self.saved_at = state.global_step
             # trl counts from 0 after a resume, and would pair the rollouts with other prompts.
             self.trainer._step = state.global_step * args.gradient_accumulation_steps
+            self._reopen(state.global_step)
             self._begun = time.monotonic()
             context.progress(state.global_step, steps, "training")
 
@@ -91,17 +103,20 @@ def make_callback(context: JobContext, settings: GrpoSettings, steps: int) -> An
                 "device_memory_bytes": device_memory(context.device),
                 **self._rollout,
             }
-            now = time.monotonic()
             if state.global_step % (settings.updates * settings.passes) == 0:
-                row["completions_per_s"] = round(settings.completions / max(1e-9, now - self._begun), 3)
-                self._begun = now
+                now = time.monotonic()
+                if not self._resumed_inside:
+                    row["completions_per_s"] = round(settings.completions / max(1e-9, now - self._begun), 3)
+                self._begun, self._resumed_inside = now, False
             self._rollout = {}
             self.last |= row
             context.metric(row)
 
         def on_save(self, args: Any, state: Any, control: Any, **given: Any) -> None:
-            """A checkpoint can be resumed from once its marker is there."""
+            """A checkpoint can be resumed from once its marker is there, and what is left of the rollout before it."""
             self.saved_at = state.global_step
+            if (rollout := self.trainer.open_rollout()) is not None:
+                keep_open(context.run, state.global_step, context.process, rollout)
             context.checkpoint_saved(Path(args.output_dir) / f"checkpoint-{state.global_step}", state.global_step)
 
     return GrpoCallback()

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import random
 from collections import OrderedDict
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -262,6 +262,17 @@ def make_trainer(
                 torch.stack([entropies[number] for number in order]) if compute_entropy else None,
                 None,
             )
+
+        def open_rollout(self) -> dict[str, Any] | None:
+            """What the next updates are trained on; none where they begin with a new rollout."""
+            if self._step % (self.args.steps_per_generation * self.num_iterations) == 0:
+                return None
+            return {"texts": self._texts, "batches": self._buffered_inputs}
+
+        def reopen(self, rollout: Mapping[str, Any]) -> None:
+            """Go on inside a rollout, as `open_rollout` gave it."""
+            self._texts, self._buffered_inputs = rollout["texts"], rollout["batches"]
+            self._rows = book.open(self._texts)
 
         def save_now(self) -> None:
             """A checkpoint of the last update."""

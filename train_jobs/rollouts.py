@@ -22,6 +22,8 @@ from train_jobs.forgotten import forgotten
 from train_jobs.hard_rows import HARD, MEDIA, MINED
 from train_jobs.runs import RunFolder
 
+OPEN = "open-*.pt"
+"""What is left of a rollout inside which a checkpoint was saved; see `train_jobs.open_rollout`."""
 _STEP = re.compile(r"step-(\d{6,})(?:-p(\d+))?\.jsonl")
 
 
@@ -178,7 +180,8 @@ def rollout_files(run: RunFolder) -> Iterator[tuple[int, Path]]:
 
 
 def forget(run: RunFolder, sample_ids: Collection[str]) -> bool:
-    """Take deleted samples out of the rollouts, joined rows included. Pictures that no other row needs go with them.
+    """Take deleted samples out of the rollouts, joined rows included. Pictures that no other row needs go with them;
+    what is left of a rollout goes as a whole.
 
     Only for the holder of the run's lock.
 
@@ -205,6 +208,8 @@ def forget(run: RunFolder, sample_ids: Collection[str]) -> bool:
         for path in (folder / MEDIA).glob("??/*"):
             if path.name not in needed:
                 path.unlink()
+        for path in folder.glob(OPEN):
+            path.unlink()
     return any(changed)
 
 
