@@ -33,7 +33,7 @@ from core.errors import StoreError
 
 
 class MediaFiles(Protocol):
-    """Where media files lie (`core.media.MediaStore`)."""
+    """Where media files lie (`core.media.store.MediaStore`)."""
 
     def remove(self, digest: str) -> None:
         """Remove a file; one that is not there is no error."""

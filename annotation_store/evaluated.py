@@ -30,9 +30,9 @@ from annotation_store.samples import keep_sample
 from annotation_store.store import AnnotationStore
 from annotation_store.words import add_words
 from core.errors import StoreError
-from core.evaluation import SIDES, VALIDATION, ScoredRow
-from core.media import MediaStore
-from core.snapshot import Split
+from core.evaluation.rows import SIDES, VALIDATION, ScoredRow
+from core.media.store import MediaStore
+from core.snapshots.folder import Split
 
 
 @dataclass(frozen=True, slots=True)

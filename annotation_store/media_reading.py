@@ -14,7 +14,7 @@ from core.errors import MediaDamaged, MediaError
 
 
 class VerifiedFiles(Protocol):
-    """Where media files lie (`core.media.MediaStore`)."""
+    """Where media files lie (`core.media.store.MediaStore`)."""
 
     def verified_path(self, digest: str) -> Path:
         """The file, after its bytes were hashed again; MediaDamaged when they changed."""

@@ -20,7 +20,7 @@ from annotation_store.models import QueueItemRow, SampleRow
 from annotation_store.reasons import generations_wrong
 from annotation_store.review_values import EventKind
 from annotation_store.store import AnnotationStore
-from core.mining import Answer
+from core.mining.rules import Answer
 
 AT_ONCE = 100
 """Samples of one transaction: whoever else writes to the store waits no longer than that takes."""

@@ -25,7 +25,7 @@ from annotation_store.samples import MANY, insert_row
 from annotation_store.selecting import Selection, read_selected, selected, selection_from_json
 from annotation_store.store import AnnotationStore
 from core.errors import InputError, StoreError
-from core.mining import DEFAULT_BITS, Answer, KeepRule, Outcome, Sampling, judge
+from core.mining.rules import DEFAULT_BITS, Answer, KeepRule, Outcome, Sampling, judge
 from core.types import Sample
 
 

@@ -12,7 +12,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 
-from core.mining import Answer, vote_entropy
+from core.mining.rules import Answer, vote_entropy
 from core.types import FinishReason, HarmProbability, Label, Thresholds, Verdict
 
 

@@ -24,7 +24,7 @@ from annotation_store.models import (
 from annotation_store.outgoing.rows import Exported
 from annotation_store.samples import MANY, read_samples
 from core.errors import InputError
-from core.snapshot import Split
+from core.snapshots.folder import Split
 from core.types import Label, Modality
 
 

@@ -8,10 +8,10 @@ from typing import Any
 
 import gradio as gr
 
-from app import present
-from app.moderate_tab import ModerateTab
-from app.progress import Progress
-from app.services import Services
+from app.moderate import card as present
+from app.moderate.progress import Progress
+from app.moderate.tab import ModerateTab
+from app.shared.services import Services
 from core.errors import GuardroomError
 from core.settings import BUILTIN
 from core.types import Thresholds

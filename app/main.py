@@ -15,7 +15,7 @@ from pathlib import Path
 from types import FrameType
 from typing import Any
 
-from app.identity import OwnerGate, is_reachable
+from app.shared.identity import OwnerGate, is_reachable
 from core.errors import GuardroomError
 from core.settings import ASSETS, Settings, load_settings
 
@@ -42,11 +42,12 @@ def main() -> int:
 
 
 def _run(settings: Settings) -> int:
-    from app import media_route, promotion, ui
-    from app.services import Services
-    from core.live import LiveGuard
-    from core.media import MediaLimits, MediaStore
-    from core.video import VideoReader
+    from app import ui
+    from app.shared import media_route, promotion
+    from app.shared.services import Services
+    from core.media.store import MediaLimits, MediaStore
+    from core.media.video import VideoReader
+    from core.serving.live import LiveGuard
 
     host = "0.0.0.0" if os.environ.get("SPACE_ID") else settings.host
     token = settings.owner_token.get_secret_value() if settings.owner_token else None

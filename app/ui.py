@@ -7,18 +7,16 @@ from urllib.parse import quote
 
 import gradio as gr
 
-from app import (
-    api,
-    evaluate_api,
-    evaluate_page,
-    header,
-    moderate_tab,
-    review_api,
-    review_page,
-    train_api,
-    train_page,
-)
-from app.services import Services
+from app import header
+from app.evaluate import api as evaluate_api
+from app.evaluate import page as evaluate_page
+from app.moderate import api
+from app.moderate import tab as moderate_tab
+from app.review import api as review_api
+from app.review import page as review_page
+from app.shared.services import Services
+from app.train import api as train_api
+from app.train import page as train_page
 from core.settings import ASSETS
 
 SANS = ["Inter", "ui-sans-serif", "system-ui", "-apple-system", "Segoe UI", "Roboto", "Helvetica Neue", "sans-serif"]

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from core.media.vision import DecodedMedia
 from core.types import HarmProbability, Verdict, WindowScore
-from core.vision import DecodedMedia
 
 
 @dataclass(frozen=True, slots=True)

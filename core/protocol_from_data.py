@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from core.errors import ProtocolError
-from core.protocol import dump_protocol, protocol_from_sharegpt
+from core.prompt.protocol import dump_protocol, protocol_from_sharegpt
 
 FIRST_READ = 1 << 20
 """Characters of a JSON file that are tried first; a data set of gigabytes is not read for its first row."""

@@ -18,12 +18,12 @@ if TYPE_CHECKING:
     from playwright.sync_api import Browser, Page
 
     from core.engines.transformers_engine import TransformersEngine
-    from core.guard import Guard
-    from core.media import MediaStore
-    from core.video import VideoReader
+    from core.judging.guard import Guard
+    from core.media.store import MediaStore
+    from core.media.video import VideoReader
     from tests.openai_server import Server
     from tests.running import Running
-    from train_jobs.launcher import Launcher
+    from train_jobs.launching.launcher import Launcher
 
 ARCHITECTURES = ("qwen3_vl", "qwen2_5_vl", "llama")
 
@@ -67,7 +67,7 @@ def tiny_engine(tiny_folder: Callable[[str], Path]) -> Callable[[str], Transform
 
     @cache
     def engine(model_type: str) -> TransformersEngine:
-        from core.checkpoint import open_checkpoint
+        from core.checkpoints.folder import open_checkpoint
         from core.engines.transformers_engine import TransformersEngine
 
         folder = tiny_folder(model_type)
@@ -79,16 +79,16 @@ def tiny_engine(tiny_folder: Callable[[str], Path]) -> Callable[[str], Transform
 @pytest.fixture(scope="session")
 def shipped_guard() -> Guard:
     """The built-in guard on this machine's CPU; media come from nowhere."""
-    from core.checkpoint import BUILTIN_FOLDER, open_checkpoint
+    from core.checkpoints.folder import BUILTIN_FOLDER, open_checkpoint
 
     if not list(BUILTIN_FOLDER.glob("*.safetensors")):
         pytest.skip(f"{BUILTIN_FOLDER} has no weights; train them with: python -m train_jobs.builtin_guard")
     import torch
 
     from core.engines.transformers_engine import TransformersEngine
-    from core.guard import Guard
+    from core.judging.guard import Guard
+    from core.media.vision import DecodedMedia
     from core.types import MediaRef
-    from core.vision import DecodedMedia
 
     def decode(ref: MediaRef) -> DecodedMedia:
         raise AssertionError(f"no test hands media to this guard, and yet {ref} is asked for")
@@ -107,8 +107,8 @@ def shipped_guard() -> Guard:
 @pytest.fixture(scope="session")
 def reader() -> Iterator[VideoReader]:
     """One worker for all who read good files with it; a test that ends or starves a worker makes its own reader."""
-    from core.limits import MediaLimits
-    from core.video import VideoReader
+    from core.media.limits import MediaLimits
+    from core.media.video import VideoReader
 
     made = VideoReader(MediaLimits(decode_timeout_s=60))
     yield made
@@ -118,8 +118,8 @@ def reader() -> Iterator[VideoReader]:
 @pytest.fixture
 def store(tmp_path: Path, reader: VideoReader) -> MediaStore:
     """An empty media store."""
-    from core.limits import MediaLimits
-    from core.media import MediaStore
+    from core.media.limits import MediaLimits
+    from core.media.store import MediaStore
 
     return MediaStore(tmp_path / "media", MediaLimits(), reader)
 

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from core.evaluation import HELD_OUT, EvaluationRow, ScoredRow
+from core.evaluation.rows import HELD_OUT, EvaluationRow, ScoredRow
 from core.types import Assessment, HarmProbability, Label, Sample
 from tests.verdicts import verdict_on
 

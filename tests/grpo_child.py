@@ -11,10 +11,11 @@ import os
 import sys
 from typing import Any
 
-from train_jobs import grpo, grpo_trainer
 from train_jobs.child import main
-from train_jobs.context import JobContext
-from train_jobs.specs import JobKind
+from train_jobs.grpo import job as grpo
+from train_jobs.grpo import trainer as grpo_trainer
+from train_jobs.runs.context import JobContext
+from train_jobs.runs.specs import JobKind
 
 KINDS = {JobKind.GRPO: "tests.grpo_child.run"}
 MEMORY, DISK = "out of memory in a step", "full disk at a checkpoint"

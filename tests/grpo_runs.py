@@ -9,11 +9,11 @@ from typing import Any
 from core.errors import Cancelled
 from core.types import Label, Sample
 from tests.hard_data import Labelled
-from train_jobs import grpo
-from train_jobs.context import JobContext
-from train_jobs.recipes import find_recipe, resolve
-from train_jobs.runs import RunFolder
-from train_jobs.specs import JobKind, JobSpec, JobState, requeued
+from train_jobs.grpo import job as grpo
+from train_jobs.recipes.files import find_recipe, resolve
+from train_jobs.runs.context import JobContext
+from train_jobs.runs.folder import RunFolder
+from train_jobs.runs.specs import JobKind, JobSpec, JobState, requeued
 
 H, U, A, X = Label.HARMFUL, Label.UNHARMFUL, Label.ABSENT, Label.UNLABELLED
 TEXTS: tuple[Labelled, ...] = (

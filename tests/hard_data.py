@@ -7,8 +7,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from core.json_lines import json_line
-from core.media import MediaStore
-from core.snapshot import (
+from core.media.store import MediaStore
+from core.snapshots.folder import (
     MANIFEST,
     USED,
     FileEntry,

@@ -20,8 +20,8 @@ from typing import Any
 
 from core.errors import Cancelled, InputError
 from train_jobs.child import main
-from train_jobs.context import JobContext
-from train_jobs.specs import JobKind
+from train_jobs.runs.context import JobContext
+from train_jobs.runs.specs import JobKind
 
 KINDS = {JobKind.SFT: "tests.job_child.add_up", JobKind.MINE: "tests.job_child.nowhere"}
 WEIGHTS = b"0123456789abcdef" * 64

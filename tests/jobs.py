@@ -10,10 +10,10 @@ from typing import Any
 
 import psutil
 
-from train_jobs import processes
-from train_jobs.launcher import Launcher
-from train_jobs.runs import RunFolder
-from train_jobs.specs import JobKind, JobSpec, JobState
+from train_jobs.launching import processes
+from train_jobs.launching.launcher import Launcher
+from train_jobs.runs.folder import RunFolder
+from train_jobs.runs.specs import JobKind, JobSpec, JobState
 
 CHILD = "tests.job_child"
 LONGEST_WAIT_S = 180.0

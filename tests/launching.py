@@ -5,9 +5,9 @@ from __future__ import annotations
 import time
 from pathlib import Path
 
-from train_jobs.launcher import Launcher
-from train_jobs.runs import RunFolder
-from train_jobs.specs import JobSpec
+from train_jobs.launching.launcher import Launcher
+from train_jobs.runs.folder import RunFolder
+from train_jobs.runs.specs import JobSpec
 
 LOOK_EVERY_S = 0.05
 

@@ -7,9 +7,9 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from core.media import MediaStore
+from core.media.store import MediaStore
+from core.media.vision import VisionSpec
 from core.types import Preprocessing
-from core.vision import VisionSpec
 
 SPEC = VisionSpec(16, 2, 2, (0.5, 0.5, 0.5), (0.5, 0.5, 0.5))
 PREPROCESSING = Preprocessing("test", 1.0, 8, 3136, 8192, 3136, 65536)

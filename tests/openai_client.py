@@ -11,11 +11,11 @@ import numpy as np
 
 from core.engines.base import Decoding, Prompt
 from core.engines.openai_engine import OpenAIEngine, connect
-from core.guard import Guard
-from core.protocol import load_protocol
+from core.judging.guard import Guard
+from core.media.vision import DecodedMedia
+from core.prompt.protocol import load_protocol
 from core.settings import ASSETS, Settings
 from core.types import Calibrations, MediaRef, Modality, Sample
-from core.vision import DecodedMedia
 from tests.openai_server import Server
 
 KEY = "sk-guardroom-secret-0123456789"

@@ -24,9 +24,9 @@ from tokenizers.decoders import DecodeStream
 from transformers import LogitsProcessor
 from transformers.generation.streamers import BaseStreamer
 
-from core.encode import stack_pixels
 from core.engines.transformers_engine import TransformersEngine
-from core.vision import DecodedMedia
+from core.media.vision import DecodedMedia
+from core.prompt.encode import stack_pixels
 
 MODEL = "tiny-guard"
 MAX_BODY = 64 * 1024**2

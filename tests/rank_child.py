@@ -16,8 +16,8 @@ from typing import Any
 
 from core.errors import Cancelled, InputError
 from train_jobs.child import main
-from train_jobs.context import JobContext
-from train_jobs.specs import JobKind
+from train_jobs.runs.context import JobContext
+from train_jobs.runs.specs import JobKind
 
 KINDS = {JobKind.SFT: "tests.rank_child.add_up_together"}
 

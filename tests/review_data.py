@@ -8,11 +8,11 @@ from pathlib import Path
 from annotation_store.enqueue import enqueue
 from annotation_store.reasons import Reason, ReasonKind
 from annotation_store.store import AnnotationStore
-from app.examples import FOLDER
-from core.limits import MediaLimits
-from core.media import MediaStore
+from app.moderate.examples import FOLDER
+from core.media.limits import MediaLimits
+from core.media.store import MediaStore
+from core.media.video import VideoReader
 from core.types import Assessment, Decision, HarmProbability, Label, Sample, WindowScore
-from core.video import VideoReader
 from tests.review import open_store
 from tests.verdicts import verdict_on
 

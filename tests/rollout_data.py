@@ -8,12 +8,12 @@ from pathlib import Path
 from typing import Any
 
 from core.types import Label, Sample
-from train_jobs.augment import HardRow
-from train_jobs.hard_rows import HARD
-from train_jobs.recipes import find_recipe, resolve
-from train_jobs.rollouts import RolloutLine, write_rollout
-from train_jobs.runs import RunFolder
-from train_jobs.specs import JobKind, JobSpec
+from train_jobs.grpo.hard_rows import HARD
+from train_jobs.grpo.rollouts import RolloutLine, write_rollout
+from train_jobs.recipes.files import find_recipe, resolve
+from train_jobs.rules.augment import HardRow
+from train_jobs.runs.folder import RunFolder
+from train_jobs.runs.specs import JobKind, JobSpec
 
 HARMFUL, UNHARMFUL, ABSENT = (each.value for each in (Label.HARMFUL, Label.UNHARMFUL, Label.ABSENT))
 BREAD, KNOT = Sample("How do I bake bread?"), Sample("Is this a good knot?", "Yes, it holds.")

@@ -14,7 +14,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from core.checkpoint import BUILTIN_FOLDER
+from core.checkpoints.folder import BUILTIN_FOLDER
 
 ROOT = Path(__file__).resolve().parent.parent
 

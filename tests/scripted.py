@@ -16,9 +16,10 @@ import numpy as np
 
 from core.engines.base import Completion, Decoding, FirstLook, Piece, Prompt
 from core.errors import EngineError
-from core.guard import Guard
-from core.mining import Answer
-from core.protocol import Protocol, render_result
+from core.judging.guard import Guard
+from core.media.vision import DecodedMedia
+from core.mining.rules import Answer
+from core.prompt.protocol import Protocol, render_result
 from core.types import (
     Calibrations,
     CheckpointInfo,
@@ -30,7 +31,6 @@ from core.types import (
     Preprocessing,
     Thresholds,
 )
-from core.vision import DecodedMedia
 
 PROTOCOL = Protocol("test", "test-1", "Judge.")
 FRAMES = 8

@@ -10,16 +10,16 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
-from core.limits import MediaLimits
-from core.media import MediaStore
-from core.snapshot import SnapshotItem, Split
+from core.media.limits import MediaLimits
+from core.media.store import MediaStore
+from core.media.video import VideoReader
+from core.snapshots.folder import SnapshotItem, Split
 from core.types import Label, MediaRef, Sample
-from core.video import VideoReader
 from tests.snapshots import item, write_snapshot
-from train_jobs.context import JobContext
-from train_jobs.recipes import find_recipe, resolve
-from train_jobs.runs import RunFolder
-from train_jobs.specs import JobKind, JobSpec
+from train_jobs.recipes.files import find_recipe, resolve
+from train_jobs.runs.context import JobContext
+from train_jobs.runs.folder import RunFolder
+from train_jobs.runs.specs import JobKind, JobSpec
 
 SMALL = {"epochs": 3, "batch": 4, "micro_batch": 4, "replay": 0.0, "teacher": "none", "learning_rate": 1e-3}
 """Recipe values of a training of a few steps."""

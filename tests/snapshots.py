@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from core.json_lines import json_line
-from core.snapshot import (
+from core.snapshots.folder import (
     USED,
     FileEntry,
     Manifest,

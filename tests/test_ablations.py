@@ -17,7 +17,7 @@ from tests.ablations.table import Answers, Cell, Policy, accuracy, held_out, mar
 from tests.ablations.variants import FULL, RECIPE, VARIANTS, find
 from tests.train_data import samples
 from train_jobs.builtin.corpus import TextRow, is_validation
-from train_jobs.recipes import find_recipe, resolve
+from train_jobs.recipes.files import find_recipe, resolve
 
 H, U = Label.HARMFUL, Label.UNHARMFUL
 HIT, ALARM, MISS, PASS = (1, 0, 0, 0), (0, 1, 0, 0), (0, 0, 1, 0), (0, 0, 0, 1)

@@ -28,18 +28,18 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from gradio_client import Client, handle_file
 
-from core.metrics import Confusion
-from core.registry import Registry
-from core.snapshot import USED, read
+from core.checkpoints.registry import Registry
+from core.evaluation.metrics import Confusion
+from core.snapshots.folder import USED, read
 from core.types import Label
 from tests.browser import READY, copied, drop, judge, shoot, write
 from tests.families import MEMBERS, SEED, Family, Member, families
 from tests.jobs import finish
 from tests.running import ROOT, Running, has_weights, running
-from train_jobs.launcher import Launcher
-from train_jobs.recipes import find_recipe
-from train_jobs.runs import RunFolder, list_runs
-from train_jobs.specs import JobKind
+from train_jobs.launching.launcher import Launcher
+from train_jobs.recipes.files import find_recipe
+from train_jobs.runs.folder import RunFolder, list_runs
+from train_jobs.runs.specs import JobKind
 
 if TYPE_CHECKING:
     from playwright.sync_api import Page

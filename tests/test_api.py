@@ -12,7 +12,7 @@ import pytest
 from gradio_client import Client, handle_file
 from gradio_client.exceptions import AppError
 
-from app.examples import FOLDER
+from app.moderate.examples import FOLDER
 from tests.running import Running, has_weights, limited, running
 
 VERDICT_KEYS = {

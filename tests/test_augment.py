@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from core.types import Label, MediaRef, Modality, Sample
-from train_jobs.augment import (
+from train_jobs.rules.augment import (
     Geometry,
     HardRow,
     choose_pairs,

@@ -6,10 +6,10 @@ import random
 from collections import Counter
 
 from core.types import Label, Sample
-from train_jobs import grpo
-from train_jobs.augment import HardRow, balanced
-from train_jobs.grpo_recipes import check_grpo
-from train_jobs.recipes import find_recipe, resolve
+from train_jobs.grpo import job as grpo
+from train_jobs.recipes.files import find_recipe, resolve
+from train_jobs.recipes.grpo import check_grpo
+from train_jobs.rules.augment import HardRow, balanced
 
 H, U, A, X = Label.HARMFUL, Label.UNHARMFUL, Label.ABSENT, Label.UNLABELLED
 

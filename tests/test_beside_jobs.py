@@ -10,15 +10,15 @@ from pathlib import Path
 
 import pytest
 
-from app.beside import BesideJobs, room_on
-from core.beside_training import LiveWhileTraining
+from app.shared.beside import BesideJobs, room_on
 from core.errors import CheckpointError
-from core.limits import MediaLimits
-from core.live import LiveGuard
-from core.media import MediaStore
+from core.media.limits import MediaLimits
+from core.media.store import MediaStore
+from core.media.video import VideoReader
+from core.serving.beside_training import LiveWhileTraining
+from core.serving.live import LiveGuard
 from core.settings import Settings
 from core.types import Sample
-from core.video import VideoReader
 
 SAMPLE = Sample("How do I bake bread?")
 

@@ -9,14 +9,14 @@ from pathlib import Path
 
 import pytest
 
-from core.beside_training import ROOM_BYTES, Beside, LiveWhileTraining, beside_jobs, has_room
 from core.errors import CheckpointError
-from core.limits import MediaLimits
-from core.live import LiveGuard
-from core.media import MediaStore
+from core.media.limits import MediaLimits
+from core.media.store import MediaStore
+from core.media.video import VideoReader
+from core.serving.beside_training import ROOM_BYTES, Beside, LiveWhileTraining, beside_jobs, has_room
+from core.serving.live import LiveGuard
 from core.settings import Settings
 from core.types import Sample
-from core.video import VideoReader
 
 
 @pytest.mark.parametrize("setting", ["stay", "cpu", "pause"])

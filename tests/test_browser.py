@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from annotation_store.store import AnnotationStore
-from app.examples import FOLDER
+from app.moderate.examples import FOLDER
 from tests.browser import DONE, FAILED, READY, copied, drop, judge, shoot, visit, write
 from tests.running import Running, has_weights, limited, running
 

@@ -10,8 +10,8 @@ import numpy as np
 import pytest
 
 from core.errors import InputError
+from core.media.vision import DecodedMedia
 from core.types import Label
-from core.vision import DecodedMedia
 from train_jobs.builtin import letters, network, render, setup, targets, tokenizer
 from train_jobs.builtin.batches import Encoder, coded, collate
 from train_jobs.builtin.examples import Example
@@ -148,7 +148,7 @@ def test_training_begins_with_the_shipped_guards_weights_or_says_that_a_folder_h
 
     import torch
 
-    from core.checkpoint import BUILTIN_FOLDER
+    from core.checkpoints.folder import BUILTIN_FOLDER
 
     made = tokenizer.load(BUILTIN_FOLDER)
     model = network.load(BUILTIN_FOLDER, len(made), tokenizer.control_ids(made), 1)

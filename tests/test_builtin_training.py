@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from core.errors import InputError
-from core.protocol import load_protocol, parse_completion, render_reasoning, render_result
+from core.prompt.protocol import load_protocol, parse_completion, render_reasoning, render_result
 from core.types import Label, Thresholds
 from train_jobs import builtin_guard
 from train_jobs.builtin import everyday, figures, linear, render, sentences, targets, teachers, tokenizer
@@ -244,7 +244,7 @@ def test_quoted_words_are_counted_against_the_sample() -> None:
 def test_a_typed_control_token_is_data_in_a_training_line() -> None:
     made = tokenizer.train(["Judge the request", *targets.wording()] * 5, 400)
     ids = tokenizer.control_ids(made)
-    from core.encode import PromptEncoder
+    from core.prompt.encode import PromptEncoder
     from core.types import Sample
     from train_jobs.builtin.network import VISION
 
@@ -402,7 +402,7 @@ def test_the_first_look_read_in_training_is_the_one_read_when_the_guard_runs(tmp
     """The label's probability in a training line equals the engine's, up to rounding."""
     import torch
 
-    from core.checkpoint import open_checkpoint
+    from core.checkpoints.folder import open_checkpoint
     from core.engines.base import Prompt
     from core.engines.transformers_engine import TransformersEngine
     from core.types import Calibrations
@@ -423,7 +423,7 @@ def test_the_first_look_read_in_training_is_the_one_read_when_the_guard_runs(tmp
     from train_jobs.builtin.examples import Example
 
     picture = render.text_picture("bake bread", random.Random(2), render.font_files()[0], 20_000)
-    from core.vision import DecodedMedia
+    from core.media.vision import DecodedMedia
 
     examples = [
         Example(targets.Evidence("How can I paint a boat?"), targets.Side(Label.UNHARMFUL, 0.2)),

@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from core.checkpoint import OMNI_EVALUATION, fingerprint, is_hub_id, local_folder, open_checkpoint
+from core.checkpoints.folder import OMNI_EVALUATION, fingerprint, is_hub_id, local_folder, open_checkpoint
 from core.errors import CheckpointError
 from core.types import Calibration, Calibrations, Looks, Modality, Preprocessing, Thresholds
 from tests.conftest import ARCHITECTURES

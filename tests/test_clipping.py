@@ -6,7 +6,7 @@ import itertools
 
 import pytest
 
-from train_jobs.clipping import clip_bound
+from train_jobs.rules.clipping import clip_bound
 
 
 @pytest.mark.parametrize(("step", "bound"), [(0, 0.2), (1, 0.198), (5, 0.172), (10, 0.113), (20, 0.021), (30, 0.001)])

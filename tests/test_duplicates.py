@@ -22,11 +22,11 @@ from annotation_store.duplicates.passing import mark_duplicates
 from annotation_store.duplicates.splits import SHARES, draw_split, joined_split
 from annotation_store.models import GroupMemberRow, GroupRow, SampleRow
 from annotation_store.store import AnnotationStore
-from core.limits import MediaLimits
-from core.media import MediaStore
-from core.snapshot import Split
+from core.media.limits import MediaLimits
+from core.media.store import MediaStore
+from core.media.video import VideoReader
+from core.snapshots.folder import Split
 from core.types import Sample
-from core.video import VideoReader
 from tests.review import HARMFUL, UNHARMFUL, bring, open_store
 
 BREAD = "How do I bake a loaf of bread with a crust that stays crisp until the next morning?"

@@ -13,12 +13,19 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from core.encode import IMAGE, TEXT, VIDEO, PromptEncoder, slot
 from core.errors import CheckpointError, EngineError, InputError
-from core.protocol import Protocol, build_turns, first_look_prefix, load_protocol, render_reasoning, render_target
+from core.media.vision import DecodedMedia, VisionSpec
+from core.prompt.encode import IMAGE, TEXT, VIDEO, PromptEncoder, slot
+from core.prompt.protocol import (
+    Protocol,
+    build_turns,
+    first_look_prefix,
+    load_protocol,
+    render_reasoning,
+    render_target,
+)
 from core.settings import ASSETS
 from core.types import Assessment, Label, MediaRef, Modality, Preprocessing, Sample
-from core.vision import DecodedMedia, VisionSpec
 from tests.conftest import ARCHITECTURES
 
 PROTOCOLS = {name: load_protocol(ASSETS / "protocols" / f"{name}.toml") for name in ("guardroom-v1", "omni-v1")}

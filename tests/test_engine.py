@@ -12,9 +12,9 @@ import pytest
 
 from core.engines.base import Completion, Decoding, FirstLook, Piece, Prompt
 from core.errors import EngineError
-from core.protocol import render_reasoning
+from core.media.vision import DecodedMedia
+from core.prompt.protocol import render_reasoning
 from core.types import FinishReason, HarmProbability, Label, MediaRef, Modality, Sample
-from core.vision import DecodedMedia
 from tests.conftest import ARCHITECTURES
 
 if TYPE_CHECKING:

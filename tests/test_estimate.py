@@ -9,9 +9,12 @@ from pathlib import Path
 
 import pytest
 
-from core.checkpoint import BUILTIN_FOLDER
+from core.checkpoints.folder import BUILTIN_FOLDER
 from core.errors import CheckpointError
-from train_jobs.estimate import (
+from train_jobs.launch import read_changes, read_spec
+from train_jobs.recipes.files import find_recipe, resolve
+from train_jobs.runs.specs import JobKind
+from train_jobs.training.estimate import (
     DataFacts,
     ModelFacts,
     command,
@@ -22,9 +25,6 @@ from train_jobs.estimate import (
     read_facts,
     trained_parameters,
 )
-from train_jobs.launch import read_changes, read_spec
-from train_jobs.recipes import find_recipe, resolve
-from train_jobs.specs import JobKind
 
 BUILTIN = find_recipe("sft-builtin").settings
 LORA = find_recipe("sft-omni-v1-lora").settings
@@ -34,7 +34,7 @@ GB = 1024**3
 
 
 def test_the_facts_are_read_off_the_files() -> None:
-    from core.checkpoint import open_checkpoint
+    from core.checkpoints.folder import open_checkpoint
     from core.engines.transformers_engine import TransformersEngine
 
     facts = read_facts(BUILTIN_FOLDER)
@@ -52,9 +52,9 @@ def test_the_facts_are_read_off_the_files() -> None:
 def test_an_adapter_has_about_as_many_parameters_as_it_is_said_to_have() -> None:
     from peft import LoraConfig, get_peft_model
 
-    from core.checkpoint import open_checkpoint
+    from core.checkpoints.folder import open_checkpoint
     from core.engines.transformers_engine import TransformersEngine
-    from train_jobs.adapters import LORA_TARGETS
+    from train_jobs.training.adapters import LORA_TARGETS
 
     engine = TransformersEngine(open_checkpoint(BUILTIN_FOLDER, "builtin"), device="cpu")
     model = get_peft_model(engine.model, LoraConfig(r=LORA.lora_rank, target_modules=LORA_TARGETS))

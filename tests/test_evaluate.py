@@ -10,13 +10,13 @@ from typing import Any
 
 import pytest
 
-from app.examples import FOLDER
+from app.moderate.examples import FOLDER
 from core.errors import Cancelled
-from core.evaluation import HELD_OUT, ScoredRow, Side, scored_from_json, scored_to_json
-from core.guard import Guard
-from core.media import MediaStore
-from core.metrics import Confusion
-from core.snapshot import Split
+from core.evaluation.metrics import Confusion
+from core.evaluation.rows import HELD_OUT, ScoredRow, Side, scored_from_json, scored_to_json
+from core.judging.guard import Guard
+from core.media.store import MediaStore
+from core.snapshots.folder import Split
 from core.types import (
     Label,
     Modality,
@@ -25,14 +25,14 @@ from core.types import (
 from tests.evaluated import file_row, many, scored, write_rows
 from tests.running import has_weights
 from tests.snapshots import item, write_snapshot
-from train_jobs import evaluate
-from train_jobs.context import JobContext
-from train_jobs.evaluate import in_batching_order
-from train_jobs.evaluation_rows import add_rows, media_folder, read_rows, without_forgotten
-from train_jobs.evaluation_sets import file_set
+from train_jobs.evaluation import job as evaluate
+from train_jobs.evaluation.job import in_batching_order
+from train_jobs.evaluation.rows import add_rows, media_folder, read_rows, without_forgotten
+from train_jobs.evaluation.sets import file_set
 from train_jobs.forgetting import finish_forgetting, forget_sample, honour
-from train_jobs.runs import RunFolder
-from train_jobs.specs import JobKind, JobSpec
+from train_jobs.runs.context import JobContext
+from train_jobs.runs.folder import RunFolder
+from train_jobs.runs.specs import JobKind, JobSpec
 
 # -- the job ------------------------------------------------------------------------------------------------------
 

@@ -12,10 +12,10 @@ import pytest
 from gradio_client import Client
 from gradio_client.exceptions import AppError
 
-from core.checkpoint import BUILTIN_FOLDER
-from core.registry import OriginCard, Registry
+from core.checkpoints.folder import BUILTIN_FOLDER
+from core.checkpoints.registry import OriginCard, Registry
 from tests.running import Running, has_weights, limited, running
-from train_jobs.runs import RunFolder
+from train_jobs.runs.folder import RunFolder
 
 TOKEN = "a token to test with"
 SUBJECTS = ("bread", "soup", "tea", "rivers", "maps", "kites")

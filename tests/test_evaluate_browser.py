@@ -12,9 +12,9 @@ import pytest
 
 from annotation_store.left import left
 from annotation_store.store import AnnotationStore
-from app.examples import FOLDER
-from core.checkpoint import BUILTIN_FOLDER
-from core.registry import Registry
+from app.moderate.examples import FOLDER
+from core.checkpoints.folder import BUILTIN_FOLDER
+from core.checkpoints.registry import Registry
 from tests.browser import shoot
 from tests.running import Running, has_weights, running
 from tests.test_evaluate_api import add_copy

@@ -11,24 +11,33 @@ from typing import Any
 import pytest
 from hypothesis import given
 
-from app import compare_present, evaluate_present, promote_present, report_plots, report_present, rows_present
-from app.evaluations import EvaluationLine
-from app.lineage import JobUse
-from app.promotion import Asked, CheckpointLine
-from app.sample_present import _job
-from core.checkpoint import BUILTIN_FOLDER, open_checkpoint
-from core.comparison import compare
-from core.evaluation import HELD_OUT, ScoredRow
-from core.gate import judge
-from core.registry import EventKind, OriginCard, Promotion
+from app.evaluate import (
+    compare_present,
+    promote_present,
+    report_plots,
+    report_present,
+    rows_present,
+)
+from app.evaluate import (
+    present as evaluate_present,
+)
+from app.evaluate.work import EvaluationLine
+from app.review.lineage import JobUse
+from app.review.samples_present import _job
+from app.shared.promotion import Asked, CheckpointLine
+from core.checkpoints.folder import BUILTIN_FOLDER, open_checkpoint
+from core.checkpoints.registry import EventKind, OriginCard, Promotion
+from core.evaluation.comparison import compare
+from core.evaluation.gate import judge
+from core.evaluation.rows import HELD_OUT, ScoredRow
 from core.types import Modality
 from tests.evaluated import Answer, many, scored
 from tests.test_present import PAYLOADS, Page
 from tests.verdicts import image, texts
-from train_jobs.evaluation_report import Circumstances, build_report
-from train_jobs.evaluation_sets import EvaluationSet, FileCounts
-from train_jobs.published import published
-from train_jobs.specs import JobKind, JobSpec, JobState, JobStatus, Progress
+from train_jobs.evaluation.published import published
+from train_jobs.evaluation.report import Circumstances, build_report
+from train_jobs.evaluation.sets import EvaluationSet, FileCounts
+from train_jobs.runs.specs import JobKind, JobSpec, JobState, JobStatus, Progress
 
 TRUTH = [number % 3 == 0 for number in range(60)]
 SAID: list[Answer] = [("unreadable" if number % 20 == 7 else (number % 4 == 0)) for number in range(60)]

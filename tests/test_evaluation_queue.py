@@ -25,13 +25,13 @@ from annotation_store.selecting import Selection
 from annotation_store.snapshots.freezing import freeze
 from annotation_store.store import AnnotationStore
 from annotation_store.trails import trail
-from app.evaluation_queue import words
-from app.examples import FOLDER
-from core import snapshot
+from app.evaluate.to_review import words
+from app.moderate.examples import FOLDER
 from core.errors import StoreError
-from core.evaluation import VALIDATION, ScoredRow
-from core.media import MediaStore
-from core.snapshot import Split
+from core.evaluation.rows import VALIDATION, ScoredRow
+from core.media.store import MediaStore
+from core.snapshots import folder as snapshot
+from core.snapshots.folder import Split
 from core.types import Sample
 from tests.evaluated import scored
 from tests.review import UNHARMFUL, open_store

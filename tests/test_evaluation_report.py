@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from core.evaluation import Side
+from core.evaluation.rows import Side
 from core.types import (
     Assessment,
     CheckpointInfo,
@@ -20,9 +20,9 @@ from core.types import (
     Preprocessing,
 )
 from tests.evaluated import many, scored
-from train_jobs.evaluation_report import CURVE_POINTS, Circumstances, build_report
-from train_jobs.evaluation_sets import EvaluationSet
-from train_jobs.published import published
+from train_jobs.evaluation.published import published
+from train_jobs.evaluation.report import CURVE_POINTS, Circumstances, build_report
+from train_jobs.evaluation.sets import EvaluationSet
 
 # -- what counts as said ------------------------------------------------------------------------------------------
 

@@ -7,11 +7,11 @@ from typing import Any
 
 import pytest
 
-from app.examples import FOLDER
+from app.moderate.examples import FOLDER
 from core.errors import InputError, JobError, SnapshotError
-from core.evaluation import HELD_OUT, VALIDATION, Side
-from core.media import MediaStore
-from core.snapshot import Split
+from core.evaluation.rows import HELD_OUT, VALIDATION, Side
+from core.media.store import MediaStore
+from core.snapshots.folder import Split
 from core.types import (
     Label,
     Modality,
@@ -19,8 +19,8 @@ from core.types import (
 )
 from tests.evaluated import file_row, write_rows
 from tests.snapshots import item, write_snapshot
-from train_jobs.evaluate import EvaluateOptions, read_sets
-from train_jobs.evaluation_sets import file_set, find_files, part_of, snapshot_set
+from train_jobs.evaluation.job import EvaluateOptions, read_sets
+from train_jobs.evaluation.sets import file_set, find_files, part_of, snapshot_set
 
 
 def test_a_file_becomes_rows_with_their_true_labels(tmp_path: Path, store: MediaStore) -> None:

@@ -10,20 +10,21 @@ from pathlib import Path
 import pytest
 
 from annotation_store.review_values import SnapshotRef
-from app import evaluations, lineage
-from app.evaluate_tab import rows_at_most
-from app.evaluations import Wanted
-from app.identity import OwnerGate
-from app.media_route import MediaAddresses
-from app.promotion import registry
-from app.services import Services
+from app.evaluate import work as evaluations
+from app.evaluate.tab import rows_at_most
+from app.evaluate.work import Wanted
+from app.review import lineage
+from app.shared.identity import OwnerGate
+from app.shared.media_route import MediaAddresses
+from app.shared.promotion import registry
+from app.shared.services import Services
 from core.errors import GuardroomError, InputError
-from core.live import LiveGuard
-from core.media import MediaStore
+from core.media.store import MediaStore
+from core.serving.live import LiveGuard
 from core.settings import load_settings
 from tests.verdicts import image
-from train_jobs.runs import RunFolder
-from train_jobs.specs import JobKind, JobSpec
+from train_jobs.runs.folder import RunFolder
+from train_jobs.runs.specs import JobKind, JobSpec
 
 ROW = {"id": 1, "request": "How do I bake bread?", "request_label": "unharmful"}
 

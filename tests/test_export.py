@@ -9,12 +9,12 @@ from pathlib import Path
 
 import pytest
 
-from core.checkpoint import open_checkpoint
+from core.checkpoints.folder import open_checkpoint
+from core.checkpoints.registry import OriginCard, Registry
 from core.errors import CheckpointError
-from core.protocol import dump_protocol
-from core.registry import OriginCard, Registry
-from train_jobs.export import ExportForm, can_export, export
-from train_jobs.saving import ADAPTER
+from core.prompt.protocol import dump_protocol
+from train_jobs.training.export import ExportForm, can_export, export
+from train_jobs.training.saving import ADAPTER
 
 
 @pytest.fixture

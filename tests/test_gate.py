@@ -6,9 +6,9 @@ from typing import Any
 
 import pytest
 
-from core.comparison import compare, pair_rows
-from core.evaluation import HELD_OUT, VALIDATION, Side, scored_from_json, scored_to_json
-from core.gate import GOLD, LEAST_ROWS, Outcome, judge
+from core.evaluation.comparison import compare, pair_rows
+from core.evaluation.gate import GOLD, LEAST_ROWS, Outcome, judge
+from core.evaluation.rows import HELD_OUT, VALIDATION, Side, scored_from_json, scored_to_json
 from tests.evaluated import Answer, many, scored
 
 TRUTH = [number % 2 == 0 for number in range(240)]

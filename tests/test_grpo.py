@@ -12,31 +12,32 @@ from typing import Any
 import numpy as np
 import pytest
 
-from core.checkpoint import BUILTIN_FOLDER
+from core.checkpoints.folder import BUILTIN_FOLDER
+from core.checkpoints.registry import Registry
 from core.engines.transformers_engine import TransformersEngine
-from core.guard import Guard
-from core.limits import MediaLimits
-from core.media import MediaStore
-from core.registry import Registry
-from core.snapshot import Split
+from core.judging.guard import Guard
+from core.media.limits import MediaLimits
+from core.media.store import MediaStore
+from core.media.video import VideoReader
+from core.media.vision import DecodedMedia
+from core.snapshots.folder import Split
 from core.types import Assessment, Label, MediaRef, Modality, Sample
-from core.video import VideoReader
-from core.vision import DecodedMedia
 from tests.grpo_runs import TEXTS, A, H, U, X, attempt, new_run, settings_of, weights_of
 from tests.hard_data import write_snapshot
 from tests.media_files import X264, picture_file
 from tests.video_files import make_video
-from train_jobs import grpo, grpo_trainer
-from train_jobs.augment import HardRow, join
-from train_jobs.clipping import clip_bound
 from train_jobs.forgetting import forget_sample
-from train_jobs.grpo_recipes import check_grpo
-from train_jobs.grpo_trainer import PromptBook
-from train_jobs.hard_rows import join_pairs, read_hard
-from train_jobs.rewards import RewardForm, RewardRule, reward
-from train_jobs.rollouts import RolloutLine, export_rollouts, read_rollout, rollout_steps
-from train_jobs.runs import RunFolder
-from train_jobs.scoring import CompletionReader, Parsed, Scored, figures
+from train_jobs.grpo import job as grpo
+from train_jobs.grpo import trainer as grpo_trainer
+from train_jobs.grpo.hard_rows import join_pairs, read_hard
+from train_jobs.grpo.rollouts import RolloutLine, export_rollouts, read_rollout, rollout_steps
+from train_jobs.grpo.scoring import CompletionReader, Parsed, Scored, figures
+from train_jobs.grpo.trainer import PromptBook
+from train_jobs.recipes.grpo import check_grpo
+from train_jobs.rules.augment import HardRow, join
+from train_jobs.rules.clipping import clip_bound
+from train_jobs.rules.rewards import RewardForm, RewardRule, reward
+from train_jobs.runs.folder import RunFolder
 
 pytestmark = pytest.mark.filterwarnings("ignore::FutureWarning", "ignore::DeprecationWarning", "ignore::UserWarning")
 
@@ -146,9 +147,9 @@ def _groups(lines: Sequence[RolloutLine]) -> list[list[RolloutLine]]:
 
 
 def test_what_parsed_is_what_serving_reads(done: Done) -> None:
-    from core.deciding import read
     from core.engines.base import Completion
-    from core.protocol import load_protocol
+    from core.judging.deciding import read
+    from core.prompt.protocol import load_protocol
     from core.types import FinishReason, HarmProbability
 
     protocol = load_protocol(BUILTIN_FOLDER / "protocol.toml")

@@ -9,17 +9,17 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from app.reward_chart import reward_chart
+from app.train.start.reward_chart import reward_chart
 from tests.browser import SLOW_MS, shoot
 from tests.jobs import finish
 from tests.running import Running, has_weights, limited, running
 from tests.train_data import fill_labelled
-from train_jobs.grpo_recipes import check_grpo
-from train_jobs.launcher import Launcher
-from train_jobs.recipes import find_recipe
-from train_jobs.rewards import RewardRule
-from train_jobs.runs import list_runs
-from train_jobs.specs import JobKind, JobState
+from train_jobs.launching.launcher import Launcher
+from train_jobs.recipes.files import find_recipe
+from train_jobs.recipes.grpo import check_grpo
+from train_jobs.rules.rewards import RewardRule
+from train_jobs.runs.folder import list_runs
+from train_jobs.runs.specs import JobKind, JobState
 
 if TYPE_CHECKING:
     from playwright.sync_api import Page

@@ -7,10 +7,10 @@ from dataclasses import replace
 
 import pytest
 
-from train_jobs.estimate import DataFacts, ModelFacts
-from train_jobs.grpo_estimate import estimate_grpo
-from train_jobs.grpo_recipes import GrpoSettings, check_grpo
-from train_jobs.recipes import find_recipe, resolve
+from train_jobs.grpo.estimate import estimate_grpo
+from train_jobs.recipes.files import find_recipe, resolve
+from train_jobs.recipes.grpo import GrpoSettings, check_grpo
+from train_jobs.training.estimate import DataFacts, ModelFacts
 
 OMNI_2B = ModelFacts(2_127_532_032, 406_957_056, 28, 2048, 6144, 151_936, 2, 1024)
 DATA = DataFacts(300, 400, 3_000)

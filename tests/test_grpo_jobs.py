@@ -8,23 +8,23 @@ from typing import Any
 
 import pytest
 
+from core.checkpoints.registry import Registry
 from core.errors import Cancelled, JobError
-from core.mining import Answer
-from core.registry import Registry
-from core.snapshot import Split
+from core.mining.rules import Answer
+from core.snapshots.folder import Split
 from core.types import Sample
 from tests.grpo_runs import TEXTS, A, H, U, attempt, card, new_run, settings_of, weights_of
 from tests.hard_data import write_snapshot
-from train_jobs import grpo
-from train_jobs.augment import HardRow
-from train_jobs.clipping import clip_bound
-from train_jobs.context import JobContext
-from train_jobs.grpo_recipes import MiningSettings, check_grpo
-from train_jobs.hard_rows import judged, read_hard, read_mined
-from train_jobs.recipes import find_recipe, resolve, usable_recipes
-from train_jobs.rollouts import OPEN, forget, read_rollout, rollout_steps
-from train_jobs.runs import RunFolder
-from train_jobs.specs import JobKind
+from train_jobs.grpo import job as grpo
+from train_jobs.grpo.hard_rows import judged, read_hard, read_mined
+from train_jobs.grpo.rollouts import OPEN, forget, read_rollout, rollout_steps
+from train_jobs.recipes.files import find_recipe, resolve, usable_recipes
+from train_jobs.recipes.grpo import MiningSettings, check_grpo
+from train_jobs.rules.augment import HardRow
+from train_jobs.rules.clipping import clip_bound
+from train_jobs.runs.context import JobContext
+from train_jobs.runs.folder import RunFolder
+from train_jobs.runs.specs import JobKind
 
 pytestmark = pytest.mark.filterwarnings("ignore::FutureWarning", "ignore::DeprecationWarning", "ignore::UserWarning")
 

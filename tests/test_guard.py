@@ -12,12 +12,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from core.deciding import calibrate, decide
 from core.engines.base import Prompt
 from core.errors import EmptyRequest, InputError, TextTooLong
 from core.events import Event, FirstLooked, MediaRead, ReasoningGrew
-from core.guard import Guard
-from core.protocol import render_result
+from core.judging.deciding import calibrate, decide
+from core.judging.guard import Guard
+from core.judging.windows import MAX_WINDOWS
+from core.prompt.protocol import render_result
 from core.types import (
     Assessment,
     Calibration,
@@ -30,7 +31,6 @@ from core.types import (
     Sample,
     Thresholds,
 )
-from core.windows import MAX_WINDOWS
 from tests.scripted import PROTOCOL, ScriptedEngine, by_word, decode, guard_of, image, video
 
 if TYPE_CHECKING:

@@ -11,7 +11,7 @@ import pytest
 
 from core.engines.base import Completion, Decoding, Prompt
 from core.errors import EngineError, MediaDamaged
-from core.guard import Guard
+from core.judging.guard import Guard
 from core.types import Calibrations, Decision, HarmProbability, MediaRef, Sample, Verdict
 from tests.scripted import PROTOCOL, ScriptedEngine, decode, guard_of, image, video
 
@@ -116,7 +116,7 @@ def test_many_can_be_stopped_between_chunks() -> None:
 
 
 def test_pixels_of_many_samples_are_not_all_held_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("core.guard.HELD_BYTES", 100)
+    monkeypatch.setattr("core.judging.guard.HELD_BYTES", 100)
     engine = ScriptedEngine()
     done: list[int] = []
     guard_of(engine).moderate_many([Sample("Look", None, (video(4),))] * 5, on_done=done.append)

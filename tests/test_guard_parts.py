@@ -6,11 +6,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from core.deciding import harmful_parts
 from core.engines.base import Prompt
 from core.errors import InputError
+from core.judging.deciding import harmful_parts
+from core.judging.windows import MAX_WINDOWS
 from core.types import Decision, HarmProbability, Label, MediaRef, Sample, Thresholds, WindowScore
-from core.windows import MAX_WINDOWS
 from tests.scripted import FRAMES, ScriptedEngine, guard_of, image, prompt_text, video
 
 LONG = "All is well in the garden. " * 60

@@ -1,7 +1,7 @@
 """Hostile checkpoints load nothing: each is refused in a sentence, and nothing of it runs, hangs or fills the memory.
 
 What is broken or careless is in `test_checkpoint`; here are those that somebody made on purpose. Each goes all the way
-through `core.loading.load_guard`, as a source that a person has named.
+through `core.serving.loading.load_guard`, as a source that a person has named.
 """
 
 from __future__ import annotations
@@ -21,8 +21,8 @@ from typing import Any
 import pytest
 
 from core.errors import CheckpointError
-from core.loading import load_guard
-from core.media import MediaStore
+from core.media.store import MediaStore
+from core.serving.loading import load_guard
 from core.settings import Settings
 
 MARK = "guardroom_was_here"

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from app.identity import OwnerGate, is_loopback, is_reachable
-from app.stops import Stops
+from app.shared.identity import OwnerGate, is_loopback, is_reachable
+from app.shared.stops import Stops
 from core.errors import NotAllowed
 
 HERE = {"host": "127.0.0.1:7860"}

@@ -24,10 +24,10 @@ from annotation_store.review_values import LabelRecord
 from annotation_store.store import AnnotationStore
 from annotation_store.trails import trail
 from core.errors import InputError
-from core.limits import MediaLimits
-from core.media import MediaStore
+from core.media.limits import MediaLimits
+from core.media.store import MediaStore
+from core.media.video import VideoReader
 from core.types import Label, Sample
-from core.video import VideoReader
 from tests.review import open_store
 
 SYSTEM = "You judge what people ask."

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from core.errors import SnapshotError
-from train_jobs.failures import DISK_FULL, OUT_OF_MEMORY, SILENT, of_death, of_error
+from train_jobs.launching.failures import DISK_FULL, OUT_OF_MEMORY, SILENT, of_death, of_error
 
 
 def error_of(work: Callable[[], Any]) -> Exception:

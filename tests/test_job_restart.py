@@ -15,10 +15,10 @@ import pytest
 
 from core.errors import JobError
 from tests.jobs import began, is_gone, spec, wait_for, wait_for_step, wait_until
-from train_jobs import processes
-from train_jobs.launcher import Launcher
-from train_jobs.runs import RunFolder
-from train_jobs.specs import JobState
+from train_jobs.launching import processes
+from train_jobs.launching.launcher import Launcher
+from train_jobs.runs.folder import RunFolder
+from train_jobs.runs.specs import JobState
 
 LINUX = pytest.mark.skipif(sys.platform != "linux", reason="workers are found by their environment, on Linux alone")
 

@@ -18,9 +18,9 @@ from core.errors import JobError
 from tests.jobs import CHILD, began, is_gone, spec, total, wait_for, wait_for_step, wait_until
 from tests.running import ROOT
 from train_jobs.child import KINDS
-from train_jobs.launcher import Launcher
-from train_jobs.runs import RunFolder
-from train_jobs.specs import JobKind, JobSpec, JobState
+from train_jobs.launching.launcher import Launcher
+from train_jobs.runs.folder import RunFolder
+from train_jobs.runs.specs import JobKind, JobSpec, JobState
 
 # -- the queue ----------------------------------------------------------------------------------------------------
 

@@ -10,15 +10,15 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
-from app import join_preview
-from app.join_preview import preview, shown
-from core.media import MediaStore
-from core.snapshot import Split
+from app.train.start import join_preview
+from app.train.start.join_preview import preview, shown
+from core.media.store import MediaStore
+from core.snapshots.folder import Split
 from core.types import Label, MediaRef, Modality, Sample
 from tests.sft_runs import picture
 from tests.snapshots import item, write_snapshot
-from train_jobs.augment import Geometry, join_labels, join_texts
-from train_jobs.grpo_recipes import ConcatenationSettings
+from train_jobs.recipes.grpo import ConcatenationSettings
+from train_jobs.rules.augment import Geometry, join_labels, join_texts
 
 PIXELS = 10**6
 GIVEN = ConcatenationSettings(share=0.2)
@@ -26,7 +26,7 @@ GIVEN = ConcatenationSettings(share=0.2)
 
 @pytest.fixture(scope="module")
 def media(tmp_path_factory: pytest.TempPathFactory, reader: object) -> MediaStore:
-    from core.limits import MediaLimits
+    from core.media.limits import MediaLimits
 
     return MediaStore(tmp_path_factory.mktemp("media"), MediaLimits(), reader)  # type: ignore[arg-type]
 

@@ -16,13 +16,13 @@ import pytest
 
 from core.errors import Cancelled, CheckpointError, EmptyRequest, EngineError
 from core.events import Event, FirstLooked, Queued, ReasoningGrew, VerdictReached
-from core.guard import Guard
-from core.limits import MediaLimits
-from core.live import LiveGuard
-from core.media import MediaStore
+from core.judging.guard import Guard
+from core.media.limits import MediaLimits
+from core.media.store import MediaStore
+from core.media.video import VideoReader
+from core.serving.live import LiveGuard
 from core.settings import Settings
 from core.types import Decision, Sample
-from core.video import VideoReader
 
 PATIENCE_S = 30.0
 """Nothing here takes more than a second or two on an idle machine."""
@@ -268,7 +268,7 @@ def test_an_unforeseen_failure_while_loading_is_an_engine_error(
     def broken(*given: Any) -> Guard:
         raise RuntimeError("the disk is on fire")
 
-    monkeypatch.setattr("core.live.load_guard", broken)
+    monkeypatch.setattr("core.serving.live.load_guard", broken)
     with pytest.raises(EngineError, match="the disk is on fire"):
         list(ready.load(str(folder)))
     assert ready.status.state == "ready"
@@ -349,7 +349,7 @@ def test_closing_stops_what_runs_and_refuses_what_waits(live: LiveGuard, talkati
 def test_a_guard_that_is_loaded_too_late_is_freed(
     live: LiveGuard, folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from core.loading import load_guard
+    from core.serving.loading import load_guard
 
     loaded: list[Guard] = []
 
@@ -359,7 +359,7 @@ def test_a_guard_that_is_loaded_too_late_is_freed(
         live.close()
         return guard
 
-    monkeypatch.setattr("core.live.load_guard", slow)
+    monkeypatch.setattr("core.serving.live.load_guard", slow)
     with pytest.raises(Cancelled, match="shutting down"):
         list(live.load(str(folder)))
     assert not hasattr(loaded[0].engine, "model")

@@ -10,10 +10,10 @@ import pytest
 from PIL import Image
 
 from core.errors import MediaDamaged, MediaError
-from core.limits import MediaLimits
-from core.media import MediaStore, shown_name
+from core.media.limits import MediaLimits
+from core.media.store import MediaStore, shown_name
+from core.media.video import VideoReader
 from core.types import MediaRef, Modality
-from core.video import VideoReader
 from tests.media_files import PREPROCESSING, SPEC, picture_file, stored
 from tests.video_files import make_video, plain_reading
 
@@ -217,7 +217,7 @@ def test_frames_beyond_what_memory_should_hold_are_mapped_from_a_file(
 ) -> None:
     ref = store.accept(film)
     inside = store.decode(ref, PREPROCESSING, SPEC)
-    monkeypatch.setattr("core.video.IN_MEMORY_BYTES", 1000)
+    monkeypatch.setattr("core.media.video.IN_MEMORY_BYTES", 1000)
     outside = store.decode(ref, PREPROCESSING, SPEC)
     assert isinstance(outside.frames, np.memmap)
     assert np.array_equal(inside.frames, outside.frames)

@@ -19,10 +19,10 @@ import pytest
 from PIL import Image
 
 from core.errors import MediaDamaged, MediaError
-from core.limits import MediaLimits
-from core.media import MediaStore
+from core.media.limits import MediaLimits
+from core.media.store import MediaStore
+from core.media.video import VideoReader
 from core.types import Modality
-from core.video import VideoReader
 from tests.media_files import PREPROCESSING, SPEC, X264, picture_file, stored
 from tests.video_files import make_sound, make_video
 

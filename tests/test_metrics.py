@@ -9,9 +9,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from core import metrics
-from core.bootstrap import Interval, accuracy_of, as_counts, average_interval, f1_of, interval, paired
-from core.metrics import Confusion, confusion, weighted_average
+from core.evaluation import metrics
+from core.evaluation.bootstrap import Interval, accuracy_of, as_counts, average_interval, f1_of, interval, paired
+from core.evaluation.metrics import Confusion, confusion, weighted_average
 
 H, U = True, False
 

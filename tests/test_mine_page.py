@@ -20,15 +20,16 @@ from annotation_store.mining import (
     mining_runs,
 )
 from annotation_store.selecting import Selection
-from app import mine_present, mine_tab
-from app.identity import OwnerGate
-from app.mine_work import MiningReport
-from app.services import Services
-from core.limits import MediaLimits
-from core.live import LiveGuard
-from core.media import MediaStore
+from app.mine import present as mine_present
+from app.mine import tab as mine_tab
+from app.mine.work import MiningReport
+from app.shared.identity import OwnerGate
+from app.shared.services import Services
+from core.media.limits import MediaLimits
+from core.media.store import MediaStore
+from core.media.video import VideoReader
+from core.serving.live import LiveGuard
 from core.settings import Settings
-from core.video import VideoReader
 from tests.review import HARMFUL, bring, rows_of
 from tests.scripted import Voting, guard_of
 

@@ -14,9 +14,10 @@ from annotation_store.reasons import generations_disagree, generations_wrong
 from core.engines.base import Decoding, Prompt
 from core.engines.transformers_engine import TransformersEngine
 from core.errors import Cancelled, EngineError, MediaDamaged
-from core.generations import Generations, sample_generations
-from core.guard import Guard
-from core.mining import (
+from core.judging.guard import Guard
+from core.media.vision import DecodedMedia
+from core.mining.generations import Generations, sample_generations
+from core.mining.rules import (
     DEFAULT_GENERATIONS,
     Answer,
     KeepRule,
@@ -28,7 +29,6 @@ from core.mining import (
     wrong,
 )
 from core.types import Calibrations, Label, MediaRef, Sample
-from core.vision import DecodedMedia
 from tests.openai_client import connected
 from tests.openai_client import guard_of as guard_at
 from tests.scripted import PROTOCOL, ScriptedEngine, Voting, decode, guard_of, image

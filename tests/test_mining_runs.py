@@ -27,19 +27,19 @@ from annotation_store.reasons import ReasonKind
 from annotation_store.selecting import Selection
 from annotation_store.store import AnnotationStore
 from annotation_store.trails import trail
-from app.mine_work import mine, next_size
+from app.mine.work import mine, next_size
 from core.errors import EngineError, InputError, StoreError
-from core.limits import MediaLimits
-from core.live import LiveGuard
-from core.media import MediaStore
-from core.mining import (
+from core.media.limits import MediaLimits
+from core.media.store import MediaStore
+from core.media.video import VideoReader
+from core.mining.rules import (
     Answer,
     KeepRule,
     Sampling,
 )
+from core.serving.live import LiveGuard
 from core.settings import Settings
 from core.types import Label, Sample
-from core.video import VideoReader
 from tests.review import HARMFUL, UNHARMFUL, add, bring, open_store, reason, rows_of
 from tests.running import has_weights
 from tests.scripted import Voting, guard_of

@@ -6,7 +6,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from train_jobs.narrowing import stretches
+from train_jobs.training.narrowing import stretches
 
 
 def mask_of(rows: list[tuple[int, int]], prompt_width: int, width: int) -> torch.Tensor:

@@ -13,19 +13,19 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from core.checkpoint import BUILTIN_FOLDER, open_checkpoint
+from core.checkpoints.folder import BUILTIN_FOLDER, open_checkpoint
 from core.engines.base import FirstLook, Piece, Prompt
 from core.engines.openai_chat import escape_controls
 from core.engines.openai_engine import connect
 from core.engines.transformers_engine import TransformersEngine
 from core.errors import EngineError
-from core.guard import Guard
-from core.limits import MediaLimits
-from core.loading import load_guard
-from core.media import MediaStore
+from core.judging.guard import Guard
+from core.media.limits import MediaLimits
+from core.media.store import MediaStore
+from core.media.video import VideoReader
+from core.serving.loading import load_guard
 from core.settings import ASSETS
 from core.types import Calibrations, Decision, FinishReason, Label, Sample
-from core.video import VideoReader
 from tests.openai_client import GREEDY, PROTOCOL, SAMPLES, clip, connected, guard_of, listen, settings
 from tests.openai_server import MODEL, serving
 

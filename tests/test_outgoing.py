@@ -25,13 +25,13 @@ from annotation_store.outgoing.values import ExportForm
 from annotation_store.review_values import Evidence, EvidencePart, LabelDraft, Reasoning
 from annotation_store.selecting import Labelled, Selection, read_selected, selected, selection_from_json
 from annotation_store.store import AnnotationStore
-from core.checkpoint import named_protocol
+from core.checkpoints.folder import named_protocol
 from core.errors import Cancelled, InputError, MediaDamaged, StoreError
-from core.limits import MediaLimits
-from core.media import MediaStore
-from core.protocol import parse_completion, split_completion
+from core.media.limits import MediaLimits
+from core.media.store import MediaStore
+from core.media.video import VideoReader
+from core.prompt.protocol import parse_completion, split_completion
 from core.types import Label, Sample
-from core.video import VideoReader
 from tests.review import bring, open_store
 from tests.verdicts import texts
 

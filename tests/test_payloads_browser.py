@@ -22,8 +22,8 @@ from annotation_store.enqueue import enqueue
 from annotation_store.reasons import Reason, ReasonKind
 from annotation_store.review_values import Evidence, EvidencePart, LabelDraft, Reasoning
 from annotation_store.store import AnnotationStore
-from core.checkpoint import named_protocol
-from core.protocol import render_result
+from core.checkpoints.folder import named_protocol
+from core.prompt.protocol import render_result
 from core.types import Assessment, Decision, HarmProbability, Label, Sample
 from tests.browser import DONE, SLOW_MS, visit
 from tests.media_files import picture_file

@@ -9,20 +9,21 @@ from typing import Any
 import pytest
 
 from core.errors import Cancelled, JobError
-from core.snapshot import Split
+from core.snapshots.folder import Split
 from core.types import Label, Sample
 from tests.grpo_runs import A, H, new_run, settings_of
 from tests.hard_data import write_snapshot as write_hard
 from tests.sft_runs import job
 from tests.snapshots import item, write_snapshot
-from train_jobs import grpo, prepared
-from train_jobs.context import JobContext
-from train_jobs.dataset import ReasoningFrom, example_of
 from train_jobs.forgetting import forget_sample
-from train_jobs.hard_rows import FACTS, HARD
-from train_jobs.runs import RunFolder
-from train_jobs.sft_recipes import check_settings
-from train_jobs.specs import JobState
+from train_jobs.grpo import job as grpo
+from train_jobs.grpo.hard_rows import FACTS, HARD
+from train_jobs.recipes.sft import check_settings
+from train_jobs.runs.context import JobContext
+from train_jobs.runs.folder import RunFolder
+from train_jobs.runs.specs import JobState
+from train_jobs.sft import prepared
+from train_jobs.training.dataset import ReasoningFrom, example_of
 
 GONE, LEFT = Sample("Selling a secret recipe."), Sample("Is bread good?")
 

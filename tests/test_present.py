@@ -11,13 +11,15 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from app import evidence, present
-from app.pacing import paced
-from app.preview import player
-from app.progress import Progress, decided_by
-from core.deciding import decide
+from app.moderate import card as present
+from app.moderate import evidence
+from app.moderate.preview import player
+from app.moderate.progress import Progress, decided_by
+from app.shared.pacing import paced
 from core.events import Event, FirstLooked, MediaRead, Queued, ReasoningGrew, VerdictReached
-from core.live import GuardStatus, LoadProgress
+from core.judging.deciding import decide
+from core.media.vision import DecodedMedia
+from core.serving.live import GuardStatus, LoadProgress
 from core.types import (
     Assessment,
     Decision,
@@ -31,7 +33,6 @@ from core.types import (
     Verdict,
     WindowScore,
 )
-from core.vision import DecodedMedia
 from tests.verdicts import image, texts, verdict_on, verdicts
 
 PAYLOADS = (

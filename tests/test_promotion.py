@@ -12,24 +12,24 @@ from typing import Any
 
 import pytest
 
-from app import promotion
-from app.evaluation_queue import errors_of, send_errors
-from app.identity import OwnerGate
-from app.services import Services
+from app.evaluate.to_review import errors_of, send_errors
+from app.shared import promotion
+from app.shared.identity import OwnerGate
+from app.shared.services import Services
 from core.errors import CheckpointError, InputError, JobError, PromotionRefused
-from core.evaluation import ScoredRow
+from core.evaluation.rows import ScoredRow
 from core.events import VerdictReached
-from core.limits import MediaLimits
-from core.live import LiveGuard
-from core.media import MediaStore
+from core.media.limits import MediaLimits
+from core.media.store import MediaStore
+from core.media.video import VideoReader
+from core.serving.live import LiveGuard
 from core.settings import BUILTIN, Settings
 from core.types import Sample, Verdict
-from core.video import VideoReader
 from tests.evaluated import Answer, many
 from tests.running import has_weights
-from train_jobs.evaluation_rows import add_rows
-from train_jobs.runs import RunFolder
-from train_jobs.specs import JobKind, JobSpec
+from train_jobs.evaluation.rows import add_rows
+from train_jobs.runs.folder import RunFolder
+from train_jobs.runs.specs import JobKind, JobSpec
 
 TRUTH = [number % 2 == 0 for number in range(240)]
 WORSE: list[Answer] = [(not truth) if number % 4 == 0 else truth for number, truth in enumerate(TRUTH)]

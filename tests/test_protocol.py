@@ -14,7 +14,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from core.errors import ProtocolError, UnparseableOutput
-from core.protocol import (
+from core.prompt.protocol import (
     Protocol,
     between_labels,
     build_turns,

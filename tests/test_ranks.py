@@ -8,25 +8,27 @@ from typing import Any
 
 import pytest
 
-from core.checkpoint import BUILTIN_FOLDER
+from core.checkpoints.folder import BUILTIN_FOLDER
+from core.checkpoints.registry import Registry
 from core.errors import JobError
-from core.registry import Registry
+from core.media.video import VideoReader
 from core.settings import ASSETS
-from core.snapshot import Split
+from core.snapshots.folder import Split
 from core.types import Assessment, Label, Sample
-from core.video import VideoReader
 from tests import grpo_runs, hard_data, sft_runs
 from tests.grpo_runs import A, H, U, card, weights_of
 from tests.jobs import finish, wait_for, wait_for_step
 from tests.snapshots import item
-from train_jobs import grpo, processes, sft
-from train_jobs.dataset import Example, ReasoningFrom, rows_of
-from train_jobs.grpo_recipes import check_grpo
-from train_jobs.launcher import Launcher
-from train_jobs.ranks import filled_up
-from train_jobs.rollouts import RolloutLine, read_rollout, rollout_steps
-from train_jobs.runs import RunFolder
-from train_jobs.specs import JobSpec, JobState
+from train_jobs.grpo import job as grpo
+from train_jobs.grpo.rollouts import RolloutLine, read_rollout, rollout_steps
+from train_jobs.launching import processes
+from train_jobs.launching.launcher import Launcher
+from train_jobs.recipes.grpo import check_grpo
+from train_jobs.runs.folder import RunFolder
+from train_jobs.runs.specs import JobSpec, JobState
+from train_jobs.several.ranks import filled_up
+from train_jobs.sft import job as sft
+from train_jobs.training.dataset import Example, ReasoningFrom, rows_of
 
 pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::FutureWarning", "ignore::UserWarning")
 

@@ -18,7 +18,7 @@ from annotation_store.reasons import (
     reasons_for,
     reported,
 )
-from core.mining import vote_entropy
+from core.mining.rules import vote_entropy
 from core.types import Assessment, FinishReason, Generation, HarmProbability, Label, Sample, Thresholds, Verdict
 from tests import verdicts as some
 from tests.verdicts import verdict_on

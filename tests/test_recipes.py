@@ -8,9 +8,9 @@ from pathlib import Path
 import pytest
 
 from core.errors import JobError
-from train_jobs.recipes import OWN_FOLDER, RECIPES, find_recipe, list_recipes, resolve, usable_recipes
-from train_jobs.sft_recipes import check_settings
-from train_jobs.specs import JobKind
+from train_jobs.recipes.files import OWN_FOLDER, RECIPES, find_recipe, list_recipes, resolve, usable_recipes
+from train_jobs.recipes.sft import check_settings
+from train_jobs.runs.specs import JobKind
 
 
 def own(data: Path, name: str, text: str) -> None:

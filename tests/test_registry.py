@@ -12,10 +12,10 @@ from pathlib import Path
 
 import pytest
 
-from core.checkpoint import open_checkpoint
+from core.checkpoints.folder import open_checkpoint
+from core.checkpoints.registry import EventKind, OriginCard, Registry
 from core.errors import CheckpointError, PromotionRefused
 from core.journal import append_lines, read_lines
-from core.registry import EventKind, OriginCard, Registry
 
 
 @pytest.fixture

@@ -8,8 +8,8 @@ import pytest
 
 from annotation_store.reasons import Reason, ReasonKind
 from annotation_store.review_values import Evidence, EvidencePart, Item, LabelDraft, Reasoning
-from app import review_present as present
-from app.review_form import (
+from app.review import present
+from app.review.form import (
     Form,
     as_lines,
     draft_of,
@@ -19,7 +19,7 @@ from app.review_form import (
     with_evidence,
     without_evidence,
 )
-from app.review_keys import KEYS, actions
+from app.review.keys import KEYS, actions
 from core.errors import InputError
 from core.policy import load_policy
 from core.settings import ASSETS

@@ -7,11 +7,11 @@ from xml.etree import ElementTree
 
 import pytest
 
-from app.reward_chart import CASES, reward_chart, reward_curves
+from app.train.start.reward_chart import CASES, reward_chart, reward_curves
 from core.types import Label
-from train_jobs.recipes import list_recipes
-from train_jobs.rewards import RewardForm, RewardRule, reward
-from train_jobs.specs import JobKind
+from train_jobs.recipes.files import list_recipes
+from train_jobs.rules.rewards import RewardForm, RewardRule, reward
+from train_jobs.runs.specs import JobKind
 
 RULES = [RewardRule(form) for form in RewardForm]
 GOLD = (Label.HARMFUL, Label.UNHARMFUL)

@@ -8,9 +8,9 @@ from typing import Any
 
 import pytest
 
-from core.mining import Answer
+from core.mining.rules import Answer
 from core.types import Label
-from train_jobs.rewards import (
+from train_jobs.rules.rewards import (
     ACCURACY,
     RewardForm,
     RewardRule,

@@ -8,11 +8,13 @@ from pathlib import Path
 
 import pytest
 
-from app import mined_present, run_present, run_views
-from app import rollouts_present as present
-from app.rollouts_pane import Place, moved
-from app.run_views import RunLine, RunView
-from app.train_plots import Curves, PlotGroup, grpo_groups, plots
+from app.train.plots import Curves, PlotGroup, grpo_groups, plots
+from app.train.runs import mined_present
+from app.train.runs import present as run_present
+from app.train.runs import rollouts_present as present
+from app.train.runs import views as run_views
+from app.train.runs.rollouts_pane import Place, moved
+from app.train.runs.views import RunLine, RunView
 from core.errors import JobError
 from core.types import Label, MediaRef, Modality, Sample
 from tests.payloads import PAYLOADS
@@ -28,15 +30,15 @@ from tests.rollout_data import (
     write_groups,
     write_hard,
 )
-from train_jobs import rollout_groups
-from train_jobs.augment import HardRow
-from train_jobs.forgotten import note
-from train_jobs.grpo_recipes import MiningSettings
-from train_jobs.hard_rows import Mined
-from train_jobs.mined import Count, figures_of
-from train_jobs.rollout_groups import Shown, chosen, counts, follow_sample, groups_of, prompts_of
-from train_jobs.rollouts import RolloutLine, export_rollouts
-from train_jobs.specs import JobState, JobStatus
+from train_jobs.grpo import rollout_groups
+from train_jobs.grpo.hard_rows import Mined
+from train_jobs.grpo.mined import Count, figures_of
+from train_jobs.grpo.rollout_groups import Shown, chosen, counts, follow_sample, groups_of, prompts_of
+from train_jobs.grpo.rollouts import RolloutLine, export_rollouts
+from train_jobs.recipes.grpo import MiningSettings
+from train_jobs.rules.augment import HardRow
+from train_jobs.runs.forgotten import note
+from train_jobs.runs.specs import JobState, JobStatus
 
 H, U = Label.HARMFUL, Label.UNHARMFUL
 MIXED = [
@@ -337,9 +339,9 @@ def test_accuracy_is_drawn_first_then_each_term_of_both_runs_and_kl_only_where_i
 
 
 def test_every_figure_of_a_rollout_and_of_an_update_has_its_curve() -> None:
-    from train_jobs.grpo_callback import LOGGED
-    from train_jobs.rewards import RewardForm, RewardRule, reward
-    from train_jobs.scoring import Parsed, Scored, figures
+    from train_jobs.grpo.callback import LOGGED
+    from train_jobs.grpo.scoring import Parsed, Scored, figures
+    from train_jobs.rules.rewards import RewardForm, RewardRule, reward
 
     rule = RewardRule(RewardForm.OMNI_V1)
     gold = (H, Label.ABSENT)

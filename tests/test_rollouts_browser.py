@@ -17,24 +17,25 @@ from annotation_store.left import left
 from annotation_store.selecting import Labelled, Selection
 from annotation_store.snapshots.freezing import freeze
 from core.journal import append_lines
-from core.limits import MediaLimits
-from core.media import MediaStore
+from core.media.limits import MediaLimits
+from core.media.store import MediaStore
+from core.media.video import VideoReader
 from core.types import Label, Sample
-from core.video import VideoReader
 from tests.browser import shoot
 from tests.payloads import HITS, PAYLOADS
 from tests.review import open_store
 from tests.rollout_data import BREAD, HARMFUL, KNOT, UNHARMFUL, group, new_run, write_groups, write_hard
 from tests.running import Running, running
 from tests.train_data import fill_labelled
-from train_jobs import grpo, processes
-from train_jobs.context import JobContext
-from train_jobs.hard_rows import MINED, Mined, read_mined
-from train_jobs.recipes import find_recipe, resolve
-from train_jobs.rollout_groups import follow_sample, rollout_groups
-from train_jobs.rollouts import read_rollout, rollout_steps
-from train_jobs.runs import RunFolder, utc_now
-from train_jobs.specs import JobState
+from train_jobs.grpo import job as grpo
+from train_jobs.grpo.hard_rows import MINED, Mined, read_mined
+from train_jobs.grpo.rollout_groups import follow_sample, rollout_groups
+from train_jobs.grpo.rollouts import read_rollout, rollout_steps
+from train_jobs.launching import processes
+from train_jobs.recipes.files import find_recipe, resolve
+from train_jobs.runs.context import JobContext
+from train_jobs.runs.folder import RunFolder, utc_now
+from train_jobs.runs.specs import JobState
 
 if TYPE_CHECKING:
     from playwright.sync_api import Page

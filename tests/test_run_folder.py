@@ -16,9 +16,9 @@ import pytest
 from core.errors import JobError
 from tests.job_child import WEIGHTS
 from tests.jobs import spec
-from train_jobs.checkpoints import MARKER
-from train_jobs.runs import RunFolder, find_run, list_runs
-from train_jobs.specs import TRANSITIONS, JobKind, JobSpec, JobState, JobStatus
+from train_jobs.runs.checkpoints import MARKER
+from train_jobs.runs.folder import RunFolder, find_run, list_runs
+from train_jobs.runs.specs import TRANSITIONS, JobKind, JobSpec, JobState, JobStatus
 
 
 @pytest.fixture

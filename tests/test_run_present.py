@@ -10,12 +10,12 @@ from typing import Any
 
 import pytest
 
-from app import run_present as present
-from app import train_plots
-from app.run_views import RunLine, RunView
-from app.train_plots import Curves, bounds, figure, plots, points, thinned
-from train_jobs.runs import RunFolder
-from train_jobs.specs import JobKind, JobSpec, JobState, JobStatus, Progress
+from app.train import plots as train_plots
+from app.train.plots import Curves, bounds, figure, plots, points, thinned
+from app.train.runs import present
+from app.train.runs.views import RunLine, RunView
+from train_jobs.runs.folder import RunFolder
+from train_jobs.runs.specs import JobKind, JobSpec, JobState, JobStatus, Progress
 
 NOW = 1_800_000_000.0
 HOSTILE = '<img src=x onerror="alert(1)">'

@@ -17,15 +17,15 @@ import pytest
 from core.errors import Cancelled, JobError
 from core.settings import ASSETS
 from tests.jobs import finish, launcher_of, wait_for, wait_for_step, wait_until
-from train_jobs import processes
-from train_jobs.accelerate_file import accelerate_of, read_accelerate
 from train_jobs.launch import read_spec
-from train_jobs.launcher import Launcher
-from train_jobs.queueing import is_taken
-from train_jobs.ranks import Outcome, RankContext, Share, share_batch
-from train_jobs.runs import RunFolder
-from train_jobs.several import command, judge
-from train_jobs.specs import JobKind, JobSpec, JobState
+from train_jobs.launching import processes
+from train_jobs.launching.accelerate_file import accelerate_of, read_accelerate
+from train_jobs.launching.launcher import Launcher
+from train_jobs.launching.queueing import is_taken
+from train_jobs.runs.folder import RunFolder
+from train_jobs.runs.specs import JobKind, JobSpec, JobState
+from train_jobs.several.ranks import Outcome, RankContext, Share, share_batch
+from train_jobs.several.start import command, judge
 
 TWO = ASSETS / "accelerate" / "cpu-2.yaml"
 EXAMPLES = sorted((ASSETS / "accelerate").glob("*.yaml"))
@@ -191,14 +191,14 @@ def test_accelerate_itself_takes_the_examples(path: Path, monkeypatch: pytest.Mo
     from accelerate.commands.launch import _validate_launch_command, launch_command_parser
 
     file = read_accelerate(path)
-    argv = command(file, Path("/runs/one"), "train_jobs.sft.run")
+    argv = command(file, Path("/runs/one"), "train_jobs.sft.job.run")
     monkeypatch.setattr(sys, "argv", argv[2:])
     read = launch_command_parser().parse_args(argv[3:])
     args, _, _ = _validate_launch_command(read)
     assert (args.num_processes, args.num_machines) == (file.processes, file.machines)
     assert args.mixed_precision == "no"
     assert (args.module, args.training_script) == (True, "train_jobs.rank")
-    assert args.training_script_args == ["/runs/one", "train_jobs.sft.run"]
+    assert args.training_script_args == ["/runs/one", "train_jobs.sft.job.run"]
     assert args.multi_gpu == (file.type in ("MULTI_GPU", "MULTI_CPU"))
     assert args.use_fsdp == (file.type == "FSDP")
     assert args.use_deepspeed == (file.type == "DEEPSPEED")

@@ -10,24 +10,24 @@ from typing import Any
 
 import pytest
 
-from core.checkpoint import BUILTIN_FOLDER, open_checkpoint
+from core.checkpoints.folder import BUILTIN_FOLDER, open_checkpoint
+from core.checkpoints.registry import Registry
 from core.errors import Cancelled, JobError, TextTooLong
-from core.registry import Registry
-from core.snapshot import Origin, SnapshotItem, Split, read
+from core.media.video import VideoReader
+from core.snapshots.folder import Origin, SnapshotItem, Split, read
 from core.types import Assessment, Label, Sample
-from core.video import VideoReader
 from tests.sft_runs import Material, again, job, make_snapshot, stopping
 from tests.snapshots import item
-from train_jobs import sft
-from train_jobs.base import Base, load_base
-from train_jobs.collator import LineEncoder, LossWeights, RowCollator, collate
-from train_jobs.context import JobContext
-from train_jobs.dataset import Example, ReasoningFrom, example_of, rows_of, training_order
-from train_jobs.losses import place_losses
-from train_jobs.prepared import PREPARED
-from train_jobs.recipes import find_recipe
-from train_jobs.rows import RowForm, Side, TrainRow
-from train_jobs.sft_recipes import check_settings
+from train_jobs.recipes.files import find_recipe
+from train_jobs.recipes.sft import check_settings
+from train_jobs.runs.context import JobContext
+from train_jobs.sft import job as sft
+from train_jobs.sft.prepared import PREPARED
+from train_jobs.training.base import Base, load_base
+from train_jobs.training.collator import LineEncoder, LossWeights, RowCollator, collate
+from train_jobs.training.dataset import Example, ReasoningFrom, example_of, rows_of, training_order
+from train_jobs.training.losses import place_losses
+from train_jobs.training.rows import RowForm, Side, TrainRow
 
 pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::FutureWarning", "ignore::UserWarning")
 
@@ -167,7 +167,7 @@ def test_the_loss_is_cross_entropy_and_a_label_may_be_soft() -> None:
 def test_a_long_sequence_of_logits_in_tiles_gives_the_same_gradient(monkeypatch: pytest.MonkeyPatch) -> None:
     import torch
 
-    from train_jobs import losses
+    from train_jobs.training import losses
 
     torch.manual_seed(0)
     head = torch.nn.Linear(8, 50, bias=False)

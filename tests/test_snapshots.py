@@ -24,11 +24,11 @@ from annotation_store.snapshots.removal import erase, remove_deleted
 from annotation_store.snapshots.values import SnapshotInfo
 from annotation_store.store import AnnotationStore
 from core.errors import Cancelled, MediaDamaged, SnapshotError, StoreError
-from core.limits import MediaLimits
-from core.media import MediaStore
-from core.snapshot import MANIFEST, USED, SnapshotItem, manifest_bytes, rows_name
+from core.media.limits import MediaLimits
+from core.media.store import MediaStore
+from core.media.video import VideoReader
+from core.snapshots.folder import MANIFEST, USED, SnapshotItem, manifest_bytes, rows_name
 from core.types import Label, Sample
-from core.video import VideoReader
 from tests.review import bring, open_store
 
 WORDS = ("alpha", "bravo", "charlie", "delta", "echo", "foxtrot", "golf", "hotel", "india", "juliet", "kilo", "lima")

@@ -25,9 +25,9 @@ from annotation_store.searching import search
 from annotation_store.store import AnnotationStore
 from annotation_store.trails import trail
 from core.errors import MediaDamaged, MediaError, StaleClaim, StoreError
-from core.media import MediaLimits, MediaStore
+from core.media.store import MediaLimits, MediaStore
+from core.media.video import VideoReader
 from core.types import Assessment, Label, MediaRef, Modality, Sample
-from core.video import VideoReader
 from tests.review import HARMFUL, add, bring, open_store, reason
 from tests.verdicts import verdict_on
 

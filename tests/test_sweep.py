@@ -11,13 +11,13 @@ import numpy as np
 import pytest
 
 from core.engines.base import Prompt
-from core.guard import Guard
-from core.limits import MediaLimits
-from core.media import MediaStore
+from core.judging.guard import Guard
+from core.judging.windows import MAX_WINDOWS
+from core.media.limits import MediaLimits
+from core.media.store import MediaStore
+from core.media.video import VideoReader
+from core.media.vision import DecodedMedia, VisionSpec
 from core.types import Calibrations, Decision, HarmProbability, MediaRef, Preprocessing, Sample
-from core.video import VideoReader
-from core.vision import DecodedMedia, VisionSpec
-from core.windows import MAX_WINDOWS
 from tests.scripted import PROTOCOL, ScriptedEngine
 from tests.video_files import make_flat_video
 

@@ -10,21 +10,21 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from core.deciding import read
 from core.engines.base import Completion, Decoding, Prompt
 from core.errors import JobError
-from core.protocol import Protocol, parse_completion, render_target, split_completion
+from core.judging.deciding import read
+from core.prompt.protocol import Protocol, parse_completion, render_target, split_completion
 from core.types import Assessment, FinishReason, HarmProbability, Label, Sample
-from train_jobs import replay, synthesise
-from train_jobs.base import Base, load_base
-from train_jobs.context import JobContext
-from train_jobs.dataset import Example, ReasoningFrom
-from train_jobs.recipes import find_recipe, resolve
-from train_jobs.rows import RowForm, Side, TrainRow
-from train_jobs.runs import RunFolder
-from train_jobs.sft_recipes import check_settings
-from train_jobs.specs import JobKind, JobSpec
-from train_jobs.teachers import fill_in, teacher_server
+from train_jobs.recipes.files import find_recipe, resolve
+from train_jobs.recipes.sft import check_settings
+from train_jobs.runs.context import JobContext
+from train_jobs.runs.folder import RunFolder
+from train_jobs.runs.specs import JobKind, JobSpec
+from train_jobs.sft import replay, synthesise
+from train_jobs.sft.teachers import fill_in, teacher_server
+from train_jobs.training.base import Base, load_base
+from train_jobs.training.dataset import Example, ReasoningFrom
+from train_jobs.training.rows import RowForm, Side, TrainRow
 
 if TYPE_CHECKING:
     from tests.openai_server import Server

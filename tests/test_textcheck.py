@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from core.textcheck import check_text
+from core.judging.textcheck import check_text
 
 HONEST = [
     "Hello, how are you? Tabs\tand\r\nlines.",

@@ -14,8 +14,8 @@ from gradio_client.exceptions import AppError
 from tests.jobs import finish
 from tests.running import Running, has_weights, limited, running
 from tests.train_data import fill_labelled
-from train_jobs.launcher import Launcher
-from train_jobs.recipes import find_recipe
+from train_jobs.launching.launcher import Launcher
+from train_jobs.recipes.files import find_recipe
 
 TOKEN = "a token to test with"
 OVER = ("succeeded", "failed", "cancelled")

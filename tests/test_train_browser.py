@@ -13,9 +13,9 @@ from tests.browser import SLOW_MS, shoot
 from tests.jobs import finish
 from tests.running import Running, has_weights, limited, running
 from tests.train_data import fill_labelled
-from train_jobs.launcher import Launcher
-from train_jobs.runs import list_runs
-from train_jobs.specs import JobState
+from train_jobs.launching.launcher import Launcher
+from train_jobs.runs.folder import list_runs
+from train_jobs.runs.specs import JobState
 
 if TYPE_CHECKING:
     from playwright.sync_api import Page

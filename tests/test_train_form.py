@@ -7,14 +7,14 @@ from typing import Any
 
 import pytest
 
-from app import train_form
-from app.reward_chart import CASES
-from app.train_start import chart, constants
+from app.train.start import form as train_form
+from app.train.start.reward_chart import CASES
+from app.train.start.tab import chart, constants
 from core.errors import InputError, JobError
 from core.types import Label
-from train_jobs.recipes import SETTINGS, find_recipe, list_recipes, resolve
-from train_jobs.rewards import RewardForm, RewardRule, reward
-from train_jobs.specs import JobKind
+from train_jobs.recipes.files import SETTINGS, find_recipe, list_recipes, resolve
+from train_jobs.rules.rewards import RewardForm, RewardRule, reward
+from train_jobs.runs.specs import JobKind
 
 KINDS = tuple(SETTINGS)
 

@@ -7,12 +7,12 @@ from pathlib import Path
 
 import pytest
 
-from app import train_present as present
-from app.leakage import Leak, LeakReport, Piece, check, find_leaks
-from app.snapshot_counts import SnapshotCounts
+from app.train.start import present
+from app.train.start.counts import SnapshotCounts
+from app.train.start.leakage import Leak, LeakReport, Piece, check, find_leaks
 from core.errors import InputError
-from core.snapshot import Split
-from train_jobs.recipes import find_recipe, resolve
+from core.snapshots.folder import Split
+from train_jobs.recipes.files import find_recipe, resolve
 
 HOSTILE = '<img src=x onerror="alert(1)">'
 

@@ -9,24 +9,28 @@ from pathlib import Path
 
 import pytest
 
-from app import leakage, run_views, snapshot_counts, train_estimate, training
-from app.identity import OwnerGate
-from app.services import Services
-from app.training import Draft
+from app.shared.identity import OwnerGate
+from app.shared.services import Services
+from app.train.runs import views as run_views
+from app.train.start import counts as snapshot_counts
+from app.train.start import drafts as training
+from app.train.start import estimate as train_estimate
+from app.train.start import leakage
+from app.train.start.drafts import Draft
 from core.errors import CheckpointError, GuardroomError, InputError
-from core.limits import MediaLimits
-from core.live import LiveGuard
-from core.media import MediaStore
+from core.media.limits import MediaLimits
+from core.media.store import MediaStore
+from core.media.video import VideoReader
+from core.serving.live import LiveGuard
 from core.settings import Settings
-from core.snapshot import Split
+from core.snapshots.folder import Split
 from core.types import Label, Sample
-from core.video import VideoReader
 from tests.snapshots import item, write_snapshot
 from tests.train_data import samples
 from train_jobs import launch
-from train_jobs.estimate import Estimate
-from train_jobs.runs import RunFolder
-from train_jobs.specs import JobKind, JobState
+from train_jobs.runs.folder import RunFolder
+from train_jobs.runs.specs import JobKind, JobState
+from train_jobs.training.estimate import Estimate
 
 
 @pytest.fixture
@@ -116,7 +120,7 @@ def test_the_usual_recipe_goes_with_stage_base_and_device(services: Services, re
 
 
 def test_an_estimate_of_a_reinforcement_counts_the_labelled_samples(services: Services, folder: Path) -> None:
-    from core.checkpoint import BUILTIN_FOLDER
+    from core.checkpoints.folder import BUILTIN_FOLDER
 
     if not list(BUILTIN_FOLDER.glob("*.safetensors")):
         pytest.skip("the built-in guard is not trained")
@@ -128,7 +132,7 @@ def test_an_estimate_of_a_reinforcement_counts_the_labelled_samples(services: Se
 
 
 def test_an_estimate_grows_with_the_work_and_says_so_where_nothing_is_known(services: Services, folder: Path) -> None:
-    from core.checkpoint import BUILTIN_FOLDER
+    from core.checkpoints.folder import BUILTIN_FOLDER
 
     if not list(BUILTIN_FOLDER.glob("*.safetensors")):
         pytest.skip("the built-in guard is not trained")

@@ -6,16 +6,16 @@ from pathlib import Path
 
 import pytest
 
-from core.checkpoint import BUILTIN_FOLDER, open_checkpoint
-from core.guard import Guard
+from core.checkpoints.folder import BUILTIN_FOLDER, open_checkpoint
+from core.judging.guard import Guard
 from core.settings import BUILTIN
-from core.snapshot import Split
+from core.snapshots.folder import Split
 from tests.benchmark import training
 from tests.benchmark.training import Timed, chat, labelled, launched, prompts_alone, scripted, write_lines
 from tests.snapshots import write_snapshot
-from train_jobs.grpo_recipes import GrpoSettings
-from train_jobs.recipes import find_recipe, resolve
-from train_jobs.specs import JobKind, JobSpec
+from train_jobs.recipes.files import find_recipe, resolve
+from train_jobs.recipes.grpo import GrpoSettings
+from train_jobs.runs.specs import JobKind, JobSpec
 
 pytestmark = pytest.mark.filterwarnings("ignore::FutureWarning", "ignore::DeprecationWarning", "ignore::UserWarning")
 

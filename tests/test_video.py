@@ -17,9 +17,9 @@ import pytest
 from PIL import Image
 
 from core.errors import MediaDamaged, MediaError
-from core.limits import MediaLimits
-from core.sampling import sample_count, sample_indices, sample_times
-from core.video import VideoReader
+from core.media.limits import MediaLimits
+from core.media.sampling import sample_count, sample_indices, sample_times
+from core.media.video import VideoReader
 from tests.video_files import FFMPEG, ffmpeg_reading, make_video, plain_reading
 
 on_linux = pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
@@ -373,7 +373,7 @@ def test_no_worker_outlives_its_reader(files: Path) -> None:
 
 def test_no_worker_outlives_a_parent_that_was_killed(files: Path) -> None:
     script = (
-        "import sys, time; from pathlib import Path; from core.video import VideoReader\n"
+        "import sys, time; from pathlib import Path; from core.media.video import VideoReader\n"
         "reader = VideoReader(); reader.probe(Path(sys.argv[1])); print(reader.worker_pid, flush=True); time.sleep(60)"
     )
     command = [sys.executable, "-c", script, str(files / "constant.mp4")]

@@ -12,7 +12,7 @@ import pytest
 from PIL import Image
 
 from core.errors import CheckpointError, MediaDamaged
-from core.vision import (
+from core.media.vision import (
     DecodedMedia,
     Patches,
     VisionSpec,

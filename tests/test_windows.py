@@ -10,9 +10,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from core.engines.base import Prompt
+from core.judging.windows import OVERLAP, cut_text, media_windows, spread, text_windows, timeline_frames
+from core.media.vision import DecodedMedia
 from core.types import MediaRef, Modality, Sample
-from core.vision import DecodedMedia
-from core.windows import OVERLAP, cut_text, media_windows, spread, text_windows, timeline_frames
 
 TEXTS = st.text(alphabet="ab \n\u3000日", max_size=400)
 SIZES = st.integers(1, 120)

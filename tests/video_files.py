@@ -12,7 +12,7 @@ from typing import Any
 import av
 import numpy as np
 
-from core.vision import Frames
+from core.media.vision import Frames
 
 TICKS = 1000
 """Times of frames are whole milliseconds, which every container can hold."""

@@ -16,7 +16,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from core.checkpoint import BUILTIN_FOLDER
+from core.checkpoints.folder import BUILTIN_FOLDER
 from core.errors import GuardroomError, InputError
 from core.settings import default_data_root
 from train_jobs.builtin.corpus import DEFAULT_DATA

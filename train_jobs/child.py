@@ -22,19 +22,20 @@ from pathlib import Path
 from types import FrameType
 
 from core.errors import Cancelled, GuardroomError, JobError
-from train_jobs import failures, forgetting, processes
-from train_jobs.accelerate_file import accelerate_of
-from train_jobs.context import JobContext
-from train_jobs.locks import FileLock
-from train_jobs.runs import RunFolder, utc_now
-from train_jobs.secrecy import HidingStream, hide
-from train_jobs.several import run_in_several
-from train_jobs.specs import JobKind, JobSpec, JobState, requeued
+from train_jobs import forgetting
+from train_jobs.launching import failures, processes
+from train_jobs.launching.accelerate_file import accelerate_of
+from train_jobs.launching.secrecy import HidingStream, hide
+from train_jobs.runs.context import JobContext
+from train_jobs.runs.folder import RunFolder, utc_now
+from train_jobs.runs.locks import FileLock
+from train_jobs.runs.specs import JobKind, JobSpec, JobState, requeued
+from train_jobs.several.start import run_in_several
 
 KINDS: Mapping[JobKind, str] = {
-    JobKind.SFT: "train_jobs.sft.run",
-    JobKind.EVALUATE: "train_jobs.evaluate.run",
-    JobKind.GRPO: "train_jobs.grpo.run",
+    JobKind.SFT: "train_jobs.sft.job.run",
+    JobKind.EVALUATE: "train_jobs.evaluation.job.run",
+    JobKind.GRPO: "train_jobs.grpo.job.run",
 }
 """The function of each kind of job, by its dotted name: it takes a `JobContext`."""
 

@@ -13,9 +13,9 @@ from collections.abc import Callable, Collection, Iterator
 from pathlib import Path
 
 from core.errors import JobError
-from train_jobs.forgotten import forgotten, note
-from train_jobs.runs import RunFolder, list_runs
-from train_jobs.specs import JobKind, JobState
+from train_jobs.runs.folder import RunFolder, list_runs
+from train_jobs.runs.forgotten import forgotten, note
+from train_jobs.runs.specs import JobKind, JobState
 
 log = logging.getLogger(__name__)
 
@@ -73,11 +73,11 @@ def finish_forgetting(root: Path) -> None:
 def _forgets(kind: JobKind) -> Callable[[RunFolder, Collection[str]], bool]:
     """What takes samples out of a run of that kind; imported now, because every job imports this module."""
     if kind is JobKind.EVALUATE:
-        from train_jobs.evaluation_rows import forget
+        from train_jobs.evaluation.rows import forget
     elif kind is JobKind.SFT:
-        from train_jobs.prepared import forget
+        from train_jobs.sft.prepared import forget
     else:
-        from train_jobs.rollouts import forget
+        from train_jobs.grpo.rollouts import forget
     return forget
 
 

@@ -17,9 +17,9 @@ from typing import Any
 
 from core.errors import GuardroomError, JobError
 from core.settings import load_settings
-from train_jobs.launcher import Launcher
-from train_jobs.recipes import find_recipe, resolve
-from train_jobs.specs import JobSpec, JobState
+from train_jobs.launching.launcher import Launcher
+from train_jobs.recipes.files import find_recipe, resolve
+from train_jobs.runs.specs import JobSpec, JobState
 
 EVERY_S = 0.5
 

@@ -1,6 +1,6 @@
 """`python -m train_jobs.rank RUN_FOLDER FUNCTION`: one of the processes that train together, under `accelerate launch`.
 
-`train_jobs.several` starts them. On a further machine, with the run folder on a shared disk:
+`train_jobs.several.start` starts them. On a further machine, with the run folder on a shared disk:
 
     accelerate launch --config_file FILE --machine_rank 1 -m train_jobs.rank RUN_FOLDER FUNCTION
 """
@@ -25,10 +25,10 @@ from pathlib import Path
 from types import FrameType
 
 from core.errors import Cancelled, GuardroomError
-from train_jobs import failures, processes
-from train_jobs.ranks import SUPERVISOR, Outcome, RankContext, stop_file
-from train_jobs.runs import RunFolder
-from train_jobs.secrecy import HidingStream, hide
+from train_jobs.launching import failures, processes
+from train_jobs.launching.secrecy import HidingStream, hide
+from train_jobs.runs.folder import RunFolder
+from train_jobs.several.ranks import SUPERVISOR, Outcome, RankContext, stop_file
 
 LOOK_EVERY_S = 0.25
 PATIENCE = timedelta(hours=2)

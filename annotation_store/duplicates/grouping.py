@@ -9,7 +9,7 @@ from sqlalchemy import Connection, delete, func, insert, select, update
 from annotation_store.duplicates.lookup import batches
 from annotation_store.duplicates.splits import draw_split, joined_split
 from annotation_store.models import GroupMemberRow, GroupRow, SampleMediaRow, SampleRow
-from core.snapshot import Split
+from core.snapshots.folder import Split
 
 
 class Grouping:

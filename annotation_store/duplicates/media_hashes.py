@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from core import images
 from core.errors import GuardroomError
-from core.identify import HEAD_BYTES, identify
-from core.media import MediaStore
+from core.media import images
+from core.media.identify import HEAD_BYTES, identify
+from core.media.store import MediaStore
 from core.types import MediaRef, Modality
 
 FRAMES = 4

@@ -13,7 +13,7 @@ from annotation_store.models import GroupMemberRow, GroupRow, SampleMediaRow, Se
 from annotation_store.review_values import LabelRecord
 from annotation_store.samples import read_samples, sample_key
 from annotation_store.store import AnnotationStore
-from core.snapshot import Split
+from core.snapshots.folder import Split
 from core.types import Sample
 
 _LOOKED_AT = 400

@@ -23,8 +23,8 @@ from annotation_store.models import (
     TextSignatureRow,
 )
 from annotation_store.store import AnnotationStore
-from core.media import MediaStore
-from core.snapshot import Split
+from core.media.store import MediaStore
+from core.snapshots.folder import Split
 from core.types import MediaRef, Modality, Sample
 
 BATCH = 200

@@ -13,7 +13,7 @@ import numpy as np
 import numpy.typing as npt
 from PIL import Image
 
-from core.vision import Frames
+from core.media.vision import Frames
 
 NEAR_BITS = 5
 """Hashes that differ in at most so many of 64 bits belong to nearly the same picture."""

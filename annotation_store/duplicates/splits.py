@@ -16,7 +16,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Iterable, Mapping
 
-from core.snapshot import Split
+from core.snapshots.folder import Split
 
 SHARES: Mapping[Split, float] = {Split.TRAIN: 0.8, Split.VALIDATION: 0.1, Split.TEST: 0.1}
 """How much of all groups each split gets. Changing these changes groups that have no split yet, and no other."""

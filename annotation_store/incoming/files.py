@@ -9,7 +9,7 @@ from typing import BinaryIO
 
 from annotation_store.incoming.values import Form, ImportLimits
 from core.errors import InputError
-from core.media import shown_name
+from core.media.store import shown_name
 
 FORMS = {
     ".jsonl": Form.JSONL,

@@ -36,7 +36,7 @@ OWN = propose(
 
 
 class Accepting(Protocol):
-    """Where media go (`core.media.MediaStore`)."""
+    """Where media go (`core.media.store.MediaStore`)."""
 
     def accept(self, path: Path, file_name: str | None = None) -> MediaRef:
         """Copy a file into the store; MediaError when it cannot be."""

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from core.errors import InputError
-from core.protocol import split_steps
+from core.prompt.protocol import split_steps
 from core.types import Label
 
 _WORDS = {

@@ -11,7 +11,7 @@ from annotation_store.incoming.proposing import propose
 from annotation_store.incoming.readers import Reader
 from annotation_store.incoming.values import Columns, Form, ImportLimits, Preview, PreviewRow, RefusedLine, Row
 from core.errors import InputError
-from core.media import shown_name
+from core.media.store import shown_name
 from core.policy import load_policy
 
 ROWS = 20

@@ -16,7 +16,7 @@ from annotation_store.incoming import files
 from annotation_store.incoming.values import Form, ImportLimits, RefusedLine, Row
 from annotation_store.outgoing.cells import CSV_MARK, PARQUET_MARK, read_cell
 from core.errors import InputError
-from core.media import shown_name
+from core.media.store import shown_name
 
 Read = tuple[int, Row | RefusedLine]
 """Row number, counted from 1, and the row."""

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from core.errors import InputError, ProtocolError, UnparseableOutput
-from core.protocol import Protocol, parse_completion, protocol_from_sharegpt, render_target, split_completion
+from core.prompt.protocol import Protocol, parse_completion, protocol_from_sharegpt, render_target, split_completion
 from core.types import Assessment, Label
 
 EXACT = "guardroom"

@@ -19,9 +19,9 @@ from annotation_store.outgoing.values import ExportForm, ExportProgress, ExportR
 from annotation_store.outgoing.writers import CsvWriter, JsonlWriter, ParquetWriter, ShareGptWriter
 from annotation_store.selecting import Selection, count_selected, read_selected, selected
 from annotation_store.store import AnnotationStore
-from core.checkpoint import named_protocol
+from core.checkpoints.folder import named_protocol
 from core.errors import Cancelled, StoreError
-from core.protocol import Protocol
+from core.prompt.protocol import Protocol
 
 Writer = JsonlWriter | CsvWriter | ParquetWriter | ShareGptWriter
 

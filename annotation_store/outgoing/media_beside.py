@@ -19,7 +19,7 @@ _CHUNK = 1 << 20
 
 
 class StoredFiles(Protocol):
-    """Where media lie (`core.media.MediaStore`)."""
+    """Where media lie (`core.media.store.MediaStore`)."""
 
     def path(self, digest: str) -> Path:
         """The file of a digest; MediaError when it is not there."""

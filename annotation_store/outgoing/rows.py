@@ -7,7 +7,7 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from annotation_store.review_values import Evidence, EvidencePart, LabelDraft, LabelRecord, Reasoning
-from core.snapshot import Split
+from core.snapshots.folder import Split
 from core.types import Label, Sample
 
 STATED = (Label.HARMFUL, Label.UNHARMFUL)

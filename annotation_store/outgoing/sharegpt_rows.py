@@ -11,7 +11,7 @@ from annotation_store.incoming.sharegpt import EXACT, messages_digest
 from annotation_store.outgoing.rows import STATED, Exported, plain_row
 from annotation_store.review_values import LabelRecord
 from core.engines.openai_chat import escape_controls
-from core.protocol import Protocol, build_turns, render_target
+from core.prompt.protocol import Protocol, build_turns, render_target
 from core.types import Label, Modality
 
 _PLACES = {Modality.IMAGE: "<image>", Modality.VIDEO: "<video>"}

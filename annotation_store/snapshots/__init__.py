@@ -1,6 +1,6 @@
 """Freezing selections as folders that stand alone. Reading and verifying them needs no database.
 
-read, verify    core.snapshot and core.snapshot_check, which the training jobs use as well
+read, verify    core.snapshots.folder and core.snapshots.check, which the training jobs use as well
 values          what freezing tells (without sqlalchemy)
 freezing        freeze: a selection as a folder
 folders         writing a folder: rows, media, manifest last
@@ -8,7 +8,7 @@ listing         snapshots: those that were frozen
 removal         remove_deleted: deleted samples out of the folders
 """
 
-from core.snapshot import Snapshot, SnapshotItem, Split, read
-from core.snapshot_check import verify
+from core.snapshots.check import verify
+from core.snapshots.folder import Snapshot, SnapshotItem, Split, read
 
 __all__ = ["Snapshot", "SnapshotItem", "Split", "read", "verify"]

@@ -11,7 +11,7 @@ from typing import BinaryIO
 
 from annotation_store.outgoing.media_beside import StoredFiles, copy_verified
 from core.json_lines import json_line
-from core.snapshot import (
+from core.snapshots.folder import (
     MANIFEST,
     USED,
     FileEntry,

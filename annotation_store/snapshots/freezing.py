@@ -26,10 +26,10 @@ from annotation_store.snapshots.listing import snapshot
 from annotation_store.snapshots.values import FreezeProgress, SnapshotInfo
 from annotation_store.store import AnnotationStore
 from core.errors import Cancelled, StoreError
-from core.media import MediaStore
+from core.media.store import MediaStore
 from core.policy import load_policy
-from core.snapshot import Manifest, Origin, SnapshotItem, Split, content_digest
-from core.snapshot_check import verify
+from core.snapshots.check import verify
+from core.snapshots.folder import Manifest, Origin, SnapshotItem, Split, content_digest
 
 MAX_NAME_CHARS = 100
 _BUILDING = ".freezing-"

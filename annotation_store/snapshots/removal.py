@@ -27,7 +27,7 @@ from annotation_store.models import SnapshotMemberRow, SnapshotRow, TombstoneRow
 from annotation_store.snapshots.folders import sync_folder, write_manifest
 from annotation_store.store import AnnotationStore
 from core.errors import SnapshotError
-from core.snapshot import (
+from core.snapshots.folder import (
     MANIFEST,
     USED,
     FileEntry,

@@ -7,8 +7,8 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Protocol as Interface
 
+from core.media.vision import DecodedMedia
 from core.types import CheckpointInfo, FinishReason, Generation, HarmProbability, Sample
-from core.vision import DecodedMedia
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,7 +73,7 @@ class Piece:
 
 
 class Engine(Interface):
-    """One loaded model, or a server. Not safe for two threads: `core.live` gives it one owner."""
+    """One loaded model, or a server. Not safe for two threads: `core.serving.live` gives it one owner."""
 
     name: str
     device: str

@@ -20,7 +20,7 @@ from core.engines.openai_chat import (
 )
 from core.engines.openai_http import Line, Refused
 from core.errors import EngineError
-from core.protocol import Protocol, between_labels, first_look_prefix, reasoning_prefix
+from core.prompt.protocol import Protocol, between_labels, first_look_prefix, reasoning_prefix
 from core.types import HarmProbability, Label, Preprocessing, Sample
 
 T = TypeVar("T")

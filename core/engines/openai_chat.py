@@ -14,9 +14,9 @@ from typing import Any
 from PIL import Image
 
 from core.engines.base import Completion, Prompt
-from core.protocol import Protocol, build_turns, render_reasoning
+from core.media.vision import DecodedMedia, VisionSpec, resize_frames, resized_size
+from core.prompt.protocol import Protocol, build_turns, render_reasoning
 from core.types import FinishReason, HarmProbability, Preprocessing, Sample
-from core.vision import DecodedMedia, VisionSpec, resize_frames, resized_size
 
 TOP_LOGPROBS = 20
 """Alternatives asked for at each token: the most that the API allows."""

@@ -15,7 +15,7 @@ from dataclasses import replace
 from functools import partial
 from typing import Any, TypeVar
 
-from core.checkpoint import OMNI_EVALUATION, named_protocol
+from core.checkpoints.folder import OMNI_EVALUATION, named_protocol
 from core.engines.base import Completion, Decoding, FirstLook, Prompt
 from core.engines.openai_calls import Abilities, Chat, Emit, choose_model, several
 from core.engines.openai_chat import (
@@ -31,10 +31,10 @@ from core.engines.openai_chat import (
 )
 from core.engines.openai_http import SILENCE_S, Line
 from core.errors import EngineError, ProtocolError
-from core.protocol import Protocol
+from core.media.vision import VisionSpec
+from core.prompt.protocol import Protocol
 from core.settings import Settings
 from core.types import CheckpointInfo, FinishReason, HarmProbability
-from core.vision import VisionSpec
 
 T = TypeVar("T")
 
@@ -47,7 +47,7 @@ POLL_S = 0.02
 
 
 class OpenAIEngine:
-    """A model behind a URL. Not safe for two threads; `core.live` gives it one owner."""
+    """A model behind a URL. Not safe for two threads; `core.serving.live` gives it one owner."""
 
     name = "openai"
     device = "server"

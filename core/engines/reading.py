@@ -16,7 +16,7 @@ import torch
 from transformers import LogitsProcessor, StoppingCriteria
 from transformers.generation.streamers import BaseStreamer
 
-from core.encode import PromptEncoder
+from core.prompt.encode import PromptEncoder
 from core.types import FinishReason, HarmProbability, Label
 
 

@@ -24,15 +24,15 @@ from transformers import (
     GenerationConfig,
 )
 
-from core.checkpoint import CheckpointFolder
-from core.checkpoint_safety import check_size
-from core.encode import EncodedPrompt, PromptEncoder, stack_pixels
+from core.checkpoints.folder import CheckpointFolder
+from core.checkpoints.safety import check_size
 from core.engines.base import Completion, Decoding, FirstLook, Piece, Prompt
 from core.engines.reading import LabelTokens, Row, StopWhen, Watch, look
 from core.errors import CheckpointError, EngineError
-from core.protocol import render_reasoning
+from core.media.vision import load_vision_spec
+from core.prompt.encode import EncodedPrompt, PromptEncoder, stack_pixels
+from core.prompt.protocol import render_reasoning
 from core.types import CheckpointInfo, FinishReason, HarmProbability, Modality, Sample
-from core.vision import load_vision_spec
 
 T = TypeVar("T")
 
@@ -68,7 +68,7 @@ def choose_dtype(wanted: str, device: str) -> torch.dtype:
 
 
 class TransformersEngine:
-    """A loaded checkpoint. Not safe for two threads; `core.live` gives it one owner."""
+    """A loaded checkpoint. Not safe for two threads; `core.serving.live` gives it one owner."""
 
     name = "transformers"
 

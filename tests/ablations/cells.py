@@ -18,7 +18,7 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
-from core.checkpoint import BUILTIN_FOLDER, fingerprint
+from core.checkpoints.folder import BUILTIN_FOLDER, fingerprint
 from core.errors import JobError
 from core.settings import BUILTIN
 from tests.ablations import measuring
@@ -27,11 +27,11 @@ from tests.ablations.table import Cell, Policy
 from tests.ablations.variants import FULL, RECIPE, SFT_RECIPE, Variant
 from tests.launching import carry_out
 from train_jobs.builtin.corpus import DEFAULT_DATA
-from train_jobs.files import pretty, replace_file
-from train_jobs.hard_rows import read_hard
-from train_jobs.recipes import find_recipe, resolve
-from train_jobs.runs import RunFolder, list_runs
-from train_jobs.specs import JobKind, JobSpec, JobState
+from train_jobs.grpo.hard_rows import read_hard
+from train_jobs.recipes.files import find_recipe, resolve
+from train_jobs.runs.files import pretty, replace_file
+from train_jobs.runs.folder import RunFolder, list_runs
+from train_jobs.runs.specs import JobKind, JobSpec, JobState
 
 SHORT: Mapping[str, Any] = {"epochs": 2, "replay": 1.0}
 """The cold start: short, so that there is something left to explore."""

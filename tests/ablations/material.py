@@ -18,11 +18,11 @@ from annotation_store.incoming.previewing import preview
 from annotation_store.incoming.running import run_import
 from annotation_store.selecting import Selection
 from annotation_store.snapshots.freezing import freeze
-from core.guard import Guard
-from core.limits import MediaLimits
-from core.media import MediaStore
+from core.judging.guard import Guard
+from core.media.limits import MediaLimits
+from core.media.store import MediaStore
+from core.media.video import VideoReader
 from core.types import HarmProbability, Label, Sample
-from core.video import VideoReader
 from tests.review import open_store
 from train_jobs.builtin.corpus import TextRow, bucket, load_rows, split
 

@@ -8,22 +8,22 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from core.deciding import read
 from core.engines.base import Decoding, Prompt
-from core.evaluation import EvaluationRow, ScoredRow
-from core.guard import Guard
-from core.limits import MediaLimits
-from core.loading import load_guard
-from core.media import MediaStore
-from core.mining import Answer
+from core.evaluation.rows import EvaluationRow, ScoredRow
+from core.judging.deciding import read
+from core.judging.guard import Guard
+from core.media.limits import MediaLimits
+from core.media.store import MediaStore
+from core.media.video import VideoReader
+from core.mining.rules import Answer
+from core.serving.loading import load_guard
 from core.settings import Settings
-from core.snapshot import Split
+from core.snapshots.folder import Split
 from core.types import Sample
-from core.video import VideoReader
 from tests.ablations.table import Answers, Policy
-from train_jobs.dataset import open_snapshot, read_examples
-from train_jobs.evaluation_sets import file_set, snapshot_set
-from train_jobs.rewards import accuracy
+from train_jobs.evaluation.sets import file_set, snapshot_set
+from train_jobs.rules.rewards import accuracy
+from train_jobs.training.dataset import open_snapshot, read_examples
 
 SEED = 20_000
 """Of the answers that are measured: no training draws with it."""

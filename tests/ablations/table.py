@@ -6,8 +6,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from core.bootstrap import Difference, Statistic, accuracy_of, f1_of, paired
-from core.metrics import Confusion
+from core.evaluation.bootstrap import Difference, Statistic, accuracy_of, f1_of, paired
+from core.evaluation.metrics import Confusion
 from tests.ablations.variants import VARIANTS, Variant
 
 

@@ -23,14 +23,14 @@ from pathlib import Path
 
 import numpy as np
 
-from core.checkpoint import BUILTIN_FOLDER, CheckpointFolder, open_checkpoint
+from core.checkpoints.folder import BUILTIN_FOLDER, CheckpointFolder, open_checkpoint
 from core.engines.base import Decoding, Prompt
 from core.engines.transformers_engine import TransformersEngine
 from core.events import ReasoningGrew
-from core.guard import Guard
-from core.protocol import build_turns
+from core.judging.guard import Guard
+from core.media.vision import DecodedMedia
+from core.prompt.protocol import build_turns
 from core.types import Calibrations, MediaRef, Modality, Sample
-from core.vision import DecodedMedia
 from tests.benchmark import clocks, evaluating, in_and_out, review, training
 from tests.benchmark.pairs import Ratio, alternate
 from tests.benchmark.sampling import sampling_against_peers

@@ -7,17 +7,17 @@ import tempfile
 import time
 from pathlib import Path
 
-from core.limits import MediaLimits
-from core.loading import load_guard
-from core.media import MediaStore
+from core.media.limits import MediaLimits
+from core.media.store import MediaStore
+from core.media.video import VideoReader
+from core.serving.loading import load_guard
 from core.settings import BUILTIN, Settings
-from core.video import VideoReader
 from tests.benchmark.pairs import Ratio, alternate
-from train_jobs import evaluate
-from train_jobs.context import JobContext
-from train_jobs.evaluate import EvaluateOptions
-from train_jobs.runs import RunFolder
-from train_jobs.specs import JobKind, JobSpec
+from train_jobs.evaluation import job as evaluate
+from train_jobs.evaluation.job import EvaluateOptions
+from train_jobs.runs.context import JobContext
+from train_jobs.runs.folder import RunFolder
+from train_jobs.runs.specs import JobKind, JobSpec
 
 ROWS = 64
 SUBJECTS = ("bread", "a garden", "a bicycle", "the tides", "a savings account", "a violin", "a long letter", "the moon")

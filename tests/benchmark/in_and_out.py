@@ -22,10 +22,10 @@ from annotation_store.outgoing.exporting import export
 from annotation_store.outgoing.values import ExportForm
 from annotation_store.selecting import Selection
 from annotation_store.snapshots.freezing import freeze
-from core.limits import MediaLimits
-from core.media import MediaStore
-from core.snapshot_check import verify
-from core.video import VideoReader
+from core.media.limits import MediaLimits
+from core.media.store import MediaStore
+from core.media.video import VideoReader
+from core.snapshots.check import verify
 from tests.benchmark import label_studio
 from tests.benchmark.clocks import HEAD, row, speed, took
 from tests.benchmark.review import filled, some_rows

@@ -12,12 +12,12 @@ from pathlib import Path
 
 import numpy as np
 
-from core.checkpoint import OMNI_EVALUATION
-from core.limits import MediaLimits
-from core.media import MediaStore
-from core.sampling import sample_indices
-from core.video import VideoReader
-from core.vision import Frames, VisionSpec
+from core.checkpoints.folder import OMNI_EVALUATION
+from core.media.limits import MediaLimits
+from core.media.sampling import sample_indices
+from core.media.store import MediaStore
+from core.media.video import VideoReader
+from core.media.vision import Frames, VisionSpec
 from tests.benchmark.pairs import Ratio, alternate
 from tests.video_files import make_video
 

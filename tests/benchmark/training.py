@@ -27,29 +27,29 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from app.beside import BesideJobs
-from core.checkpoint import BUILTIN_FOLDER, open_checkpoint
+from app.shared.beside import BesideJobs
+from core.checkpoints.folder import BUILTIN_FOLDER, open_checkpoint
 from core.events import VerdictReached
-from core.limits import MediaLimits
-from core.live import LiveGuard
-from core.media import MediaStore
-from core.protocol import Protocol, build_turns, render_target
+from core.media.limits import MediaLimits
+from core.media.store import MediaStore
+from core.media.video import VideoReader
+from core.prompt.protocol import Protocol, build_turns, render_target
+from core.serving.live import LiveGuard
 from core.settings import BUILTIN, REPOSITORY, Settings
-from core.snapshot import Origin, SnapshotItem, Split, read
+from core.snapshots.folder import Origin, SnapshotItem, Split, read
 from core.types import Assessment, Label, Sample
-from core.video import VideoReader
 from tests.benchmark.pairs import Ratio, alternate
 from tests.launching import carry_out, see_gone
 from tests.snapshots import write_snapshot
 from tests.train_data import samples
-from train_jobs import processes
-from train_jobs.augment import HardRow
-from train_jobs.grpo import rollout_order
-from train_jobs.grpo_recipes import GrpoSettings
-from train_jobs.launcher import Launcher
-from train_jobs.recipes import find_recipe, resolve
-from train_jobs.runs import RunFolder
-from train_jobs.specs import JobKind, JobSpec, JobState
+from train_jobs.grpo.job import rollout_order
+from train_jobs.launching import processes
+from train_jobs.launching.launcher import Launcher
+from train_jobs.recipes.files import find_recipe, resolve
+from train_jobs.recipes.grpo import GrpoSettings
+from train_jobs.rules.augment import HardRow
+from train_jobs.runs.folder import RunFolder
+from train_jobs.runs.specs import JobKind, JobSpec, JobState
 
 HEAD = "| what | ratio, median (95% interval) | bar | pairs | ours | peer |\n| --- | --- | --- | --- | --- | --- |"
 STEPS = (
@@ -312,7 +312,7 @@ def reinforced(folder: Path, sizes: Sizes, pairs: int) -> Iterator[str]:
 def live_beside_training(folder: Path, sizes: Sizes, pairs: int) -> Iterator[str]:
     """Tokens a second of live moderation while an SFT job computes on the same CPU, beside those without it.
 
-    The same job is stopped and let go again for each measuring; the app's own rule (`app.beside`) sets the threads.
+    The same job is stopped and let go again for each measuring; the app's rule (`app.shared.beside`) sets the threads.
     """
     snapshot = write_snapshot(folder / "live-snapshot", {Split.TRAIN: labelled(320)})
     settings = resolve(find_recipe("sft-builtin"), {**PLAIN, "epochs": LIVE_EPOCHS})

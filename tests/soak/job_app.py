@@ -11,7 +11,7 @@ import sys
 from pathlib import Path
 
 from tests.jobs import launcher_of
-from train_jobs.specs import JobSpec
+from train_jobs.runs.specs import JobSpec
 
 
 def main() -> int:

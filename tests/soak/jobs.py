@@ -22,9 +22,9 @@ from typing import Any
 from tests.job_child import WEIGHTS
 from tests.jobs import CHILD, spec, wait_until
 from tests.running import ROOT
-from train_jobs import processes
-from train_jobs.runs import RunFolder, find_run
-from train_jobs.specs import JobSpec, JobState
+from train_jobs.launching import processes
+from train_jobs.runs.folder import RunFolder, find_run
+from train_jobs.runs.specs import JobSpec, JobState
 
 STEPS = 12
 PAUSE_S = 0.015

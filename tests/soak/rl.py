@@ -13,17 +13,17 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from core.registry import Registry
-from core.snapshot import Split
+from core.checkpoints.registry import Registry
+from core.snapshots.folder import Split
 from core.types import Sample
 from tests.grpo_child import DISK, MEMORY
 from tests.grpo_runs import A, H, U, card, settings_of, weights_of
 from tests.hard_data import write_snapshot
 from tests.jobs import wait_until
 from tests.soak.jobs import App, Outcome, alone, check, small_file_system, step_of, strike
-from train_jobs.rollouts import RolloutLine, read_rollout, rollout_steps
-from train_jobs.runs import RunFolder
-from train_jobs.specs import JobKind, JobSpec, JobState
+from train_jobs.grpo.rollouts import RolloutLine, read_rollout, rollout_steps
+from train_jobs.runs.folder import RunFolder
+from train_jobs.runs.specs import JobKind, JobSpec, JobState
 
 CHILD = "tests.grpo_child"
 UPDATES, PASSES = 6, 2

@@ -31,10 +31,10 @@ from annotation_store.left import left
 from annotation_store.media_reading import damaged_media, media_path
 from annotation_store.store import AnnotationStore
 from core.errors import MediaDamaged, StoreError
-from core.limits import MediaLimits
-from core.media import MediaStore
+from core.media.limits import MediaLimits
+from core.media.store import MediaStore
+from core.media.video import VideoReader
 from core.types import MediaRef, Sample
-from core.video import VideoReader
 from tests.review import HARMFUL, bring, open_store
 from tests.soak import store_workers
 from tests.soak.store_workers import WHY, add_item, decide_all, import_along, review_until_killed, said_in, write_along
@@ -331,7 +331,7 @@ def flipped_bits(count: int, folder: Path, *, seed: int = 1) -> Found:
     from starlette.applications import Starlette
     from starlette.testclient import TestClient
 
-    from app.media_route import MediaAddresses, serve
+    from app.shared.media_route import MediaAddresses, serve
 
     found, dice = Found(), random.Random(seed)
     limits = MediaLimits()

@@ -14,11 +14,11 @@ import numpy as np
 import psutil
 
 from core.errors import MediaError
-from core.limits import MediaLimits
-from core.media import MediaStore
+from core.media.limits import MediaLimits
+from core.media.store import MediaStore
+from core.media.video import VideoReader
+from core.media.vision import VisionSpec
 from core.types import Preprocessing
-from core.video import VideoReader
-from core.vision import VisionSpec
 from tests.video_files import make_video
 
 SPEC = VisionSpec(16, 2, 2, (0.5, 0.5, 0.5), (0.5, 0.5, 0.5))

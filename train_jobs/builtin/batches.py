@@ -15,9 +15,9 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from core.encode import EncodedPrompt, PromptEncoder, stack_pixels
+from core.media.vision import DecodedMedia
+from core.prompt.encode import EncodedPrompt, PromptEncoder, stack_pixels
 from core.types import Label
-from core.vision import DecodedMedia
 from train_jobs.builtin.examples import Example
 from train_jobs.builtin.letters import SLOTS, letter_cells, misread
 from train_jobs.builtin.targets import assessment, first_words

@@ -8,8 +8,8 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from core.media.vision import DecodedMedia
 from core.types import Label, MediaRef, Modality, Sample
-from core.vision import DecodedMedia
 from train_jobs.builtin import render
 from train_jobs.builtin.corpus import TextRow, request_side
 from train_jobs.builtin.everyday import roughened, wrapped

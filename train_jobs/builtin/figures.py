@@ -1,4 +1,4 @@
-"""Pure arithmetic on scores: calibration, thresholds, error rates (`core.metrics`), and what the reasoning quotes."""
+"""Pure arithmetic on scores: calibration, thresholds, error rates, and what the reasoning quotes."""
 
 from __future__ import annotations
 
@@ -9,11 +9,11 @@ from collections.abc import Sequence
 import numpy as np
 import numpy.typing as npt
 
-from core.deciding import calibrate
-from core.metrics import calibration_error as calibration_error
-from core.metrics import f1 as f1
-from core.metrics import reliability as reliability
-from core.metrics import roc_auc as roc_auc
+from core.evaluation.metrics import calibration_error as calibration_error
+from core.evaluation.metrics import f1 as f1
+from core.evaluation.metrics import reliability as reliability
+from core.evaluation.metrics import roc_auc as roc_auc
+from core.judging.deciding import calibrate
 from core.types import Calibration, Thresholds
 
 BAND = 0.3
@@ -73,7 +73,7 @@ def _logistic(
 
 
 def calibrated(p: Sequence[float], calibration: Calibration) -> list[float]:
-    """Each probability after `core.deciding.calibrate`."""
+    """Each probability after `core.judging.deciding.calibrate`."""
     return [float(value) for each in p if (value := calibrate(each, calibration)) is not None]
 
 

@@ -10,7 +10,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from core.checkpoint import GUARD_FILE, GUARD_FORMAT
+from core.checkpoints.folder import GUARD_FILE, GUARD_FORMAT
 from core.engines.base import Prompt
 from core.types import Calibration, Calibrations, HarmProbability, Label, Looks, Thresholds
 from train_jobs.builtin.corpus import TextRow
@@ -31,7 +31,7 @@ def weights_digest(folder: Path) -> str:
 
 
 def write_guard_file(folder: Path, calibrations: Calibrations, thresholds: Thresholds) -> dict[str, Any]:
-    """Write `guard.json`, which `core.checkpoint` reads; returns what it says."""
+    """Write `guard.json`, which `core.checkpoints.folder` reads; returns what it says."""
     said = {
         "format": GUARD_FORMAT,
         "id": f"builtin-{weights_digest(folder)}",

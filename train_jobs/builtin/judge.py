@@ -9,15 +9,15 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from core.deciding import calibrate_both, decide, read
 from core.engines.base import Completion, Decoding, Prompt
-from core.guard import Guard
-from core.limits import MediaLimits
-from core.loading import load_guard
-from core.media import MediaStore
+from core.judging.deciding import calibrate_both, decide, read
+from core.judging.guard import Guard
+from core.media.limits import MediaLimits
+from core.media.store import MediaStore
+from core.media.video import VideoReader
+from core.serving.loading import load_guard
 from core.settings import Settings
 from core.types import Assessment, Calibrations, Decision, HarmProbability, Sample, Thresholds
-from core.video import VideoReader
 from train_jobs.builtin.corpus import TextRow, row_from_json
 from train_jobs.builtin.examples import beginning
 

@@ -11,8 +11,8 @@ import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
 from core.engines.base import Prompt
+from core.media.vision import DecodedMedia
 from core.types import Label, Sample
-from core.vision import DecodedMedia
 from train_jobs.builtin import render
 from train_jobs.builtin.corpus import TextRow
 from train_jobs.builtin.examples import FRAME_PIXELS, IMAGE_PIXELS, beginning, stand_in

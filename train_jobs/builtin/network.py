@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from core.errors import InputError
-from core.vision import VisionSpec
+from core.media.vision import VisionSpec
 
 ROPE_THETA = 1_000_000.0
 """Wide: quoting matches contents over hundreds of tokens, for which the slowly turning pairs are needed."""

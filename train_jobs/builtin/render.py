@@ -14,7 +14,7 @@ import numpy.typing as npt
 from PIL import Image, ImageDraw, ImageFilter, ImageFont
 
 from core.errors import InputError
-from core.vision import DecodedMedia
+from core.media.vision import DecodedMedia
 
 FONT_ROOT = Path("/usr/share/fonts/truetype")
 FAMILIES = ("dejavu/DejaVuSans", "dejavu/DejaVuSerif", "liberation/Liberation")

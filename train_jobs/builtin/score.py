@@ -9,10 +9,10 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, TypeVar
 
-from core.checkpoint import open_checkpoint
+from core.checkpoints.folder import open_checkpoint
 from core.engines.base import Prompt
+from core.media.vision import DecodedMedia
 from core.types import Decision, Label, Sample
-from core.vision import DecodedMedia
 from train_jobs.builtin import figures, linear
 from train_jobs.builtin.corpus import TextRow, load_rows, request_side, response_side
 from train_jobs.builtin.finish import truths

@@ -10,9 +10,9 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from core.checkpoint import PROTOCOLS
-from core.encode import PromptEncoder
-from core.protocol import load_protocol
+from core.checkpoints.folder import PROTOCOLS
+from core.prompt.encode import PromptEncoder
+from core.prompt.protocol import load_protocol
 from core.types import Label, Preprocessing
 from train_jobs.builtin import network, render, targets, teachers, tokenizer
 from train_jobs.builtin.batches import Encoder, Line

@@ -122,7 +122,7 @@ def steps(evidence: Evidence, request: Side, response: Side) -> tuple[str, ...]:
 
 
 def assessment(evidence: Evidence, request: Side, response: Side) -> Assessment:
-    """The training target as a value; `core.protocol` renders it."""
+    """The training target as a value; `core.prompt.protocol` renders it."""
     return Assessment(request.written, response.written, reasoning=steps(evidence, request, response))
 
 

@@ -14,7 +14,7 @@ from typing import Any
 
 import numpy as np
 
-from core.encode import stack_pixels
+from core.prompt.encode import stack_pixels
 from train_jobs.builtin.batches import Encoder, Line
 from train_jobs.builtin.examples import Deck
 from train_jobs.builtin.letters import LETTERS, SIZE, codes, speller

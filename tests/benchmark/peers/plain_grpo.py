@@ -25,7 +25,7 @@ from transformers import AutoModelForImageTextToText, AutoTokenizer, TrainerCall
 from trl.trainer.grpo_config import GRPOConfig
 from trl.trainer.grpo_trainer import GRPOTrainer
 
-from train_jobs.grpo_trainer import stretch_seed
+from train_jobs.grpo.trainer import stretch_seed
 
 ANSWER = re.compile(r"</think>\s*<result>\s*Request: (\w+)\s*Response: (\w+)\s*</result>")
 

@@ -1,0 +1,129 @@
+"""Checkpoints, and the history of promotions, as HTML: pure functions of values; every text is escaped."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+from app.data.present import table
+from app.moderate.card import escape
+from core.checkpoints.registry import EventKind, Promotion
+
+if TYPE_CHECKING:
+    from app.shared.promotion import CheckpointLine
+
+
+def about(current: str, live: str | None) -> str:
+    """What is promoted now, and what is live where that is another one."""
+    other = ""
+    if live is not None and live != current:
+        other = f" <b>{escape(live)}</b> is live at the moment; it was loaded by hand under Checkpoint."
+    return (
+        f'<p class="gr-e-now">Promoted now: <b>{escape(current)}</b>.{other} <span class="gr-quiet">The app starts '
+        "with what is promoted.</span></p>"
+    )
+
+
+def nothing() -> str:
+    """Where nothing can be promoted yet."""
+    return (
+        '<section class="gr-r-empty" role="status"><h2>Nothing to promote yet</h2><p>A checkpoint that may go live has '
+        "an evaluation with reasoning. Train one under <b>Train</b>, evaluate it under <b>Evaluations</b> on a "
+        "snapshot with at least 200 held-out rows, and on files; evaluate what is promoted now on the same rows, so "
+        "that the gate can compare.</p></section>"
+    )
+
+
+def checkpoints(lines: Sequence[CheckpointLine]) -> str:
+    """All checkpoints that can be promoted."""
+    names = ("checkpoint", "comes from", "made by", "figures", "evaluations", "made", "")
+    hint = ""
+    if len(lines) < 2:
+        hint = (
+            '<p class="gr-quiet">There is only the built-in guard yet. Train a checkpoint under <b>Train</b>; it '
+            "appears here, and can be evaluated and promoted.</p>"
+        )
+    return table(names, "".join(_checkpoint(line) for line in lines)) + hint
+
+
+def _checkpoint(line: CheckpointLine) -> str:
+    card = line.card
+    marks = "".join(
+        f'<span class="gr-e-mark" data-mark="{word}">{word}</span>'
+        for word, holds in (("promoted", line.promoted), ("live", line.live))
+        if holds
+    )
+    quiet = '<span class="gr-quiet">{}</span>'
+    if card is None:
+        cells = ["Built-in", "shipped with Guardroom", "", "", str(len(line.reports)), ""]
+    else:
+        origin = [f"base {card.base}"] + ([f"snapshot {card.snapshot[:16]}…"] if card.snapshot else [])
+        cells = [
+            f"{escape(card.name)}<br>{quiet.format(escape(card.id))}",
+            "<br>".join(map(escape, origin)),
+            "<br>".join(
+                escape(each)
+                for each in (card.run or "brought in", card.recipe or "", f"by {card.author}" if card.author else "")
+                if each
+            ),
+            "<br>".join(escape(each) for each in figures(card.figures)),
+            str(len(line.reports)),
+            escape(card.created_at[:16].replace("T", " ")),
+        ]
+    buttons = f'<button type="button" data-e-do="choose" data-e-run="{escape(line.id)}">Choose</button>'
+    if line.promoted:
+        buttons = ""
+    elif not line.reports:
+        buttons = (
+            f'<button type="button" data-e-do="evaluate" data-e-run="{escape(line.id)}">Evaluate it first</button>'
+        )
+    shown = "".join(f"<td>{cell}</td>" for cell in cells)
+    return (
+        f'<tr data-checkpoint="{escape(line.id)}">{shown.replace("<td>", f"<td>{marks}", 1)}'
+        f'<td><div class="gr-e-acts">{buttons}</div></td></tr>'
+    )
+
+
+def figures(known: Mapping[str, Any], most: int = 4) -> list[str]:
+    """The figures of an origin card that are numbers, the first ones, in words."""
+    found = [
+        f"{name.replace('_', ' ')} {value:.3f}" if isinstance(value, float) else f"{name.replace('_', ' ')} {value:,}"
+        for name, value in known.items()
+        if isinstance(value, int | float) and not isinstance(value, bool)
+    ]
+    return found[:most]
+
+
+def history(events: Sequence[Promotion]) -> str:
+    """Promotions and rollbacks, the newest first."""
+    if not events:
+        return (
+            '<p class="gr-quiet">Nothing was promoted yet. Choose a checkpoint and one of its evaluations above; the '
+            "gate says whether it may go live.</p>"
+        )
+    names = ("when", "what", "before", "by", "the gate said", "reason", "report")
+    return table(names, "".join(_event(event) for event in reversed(events)))
+
+
+def _event(event: Promotion) -> str:
+    word = "promoted" if event.kind is EventKind.PROMOTE else "rolled back to"
+    gate = str(event.gate.get("outcome", "")) if event.gate else ""
+    if event.gate and event.gate.get("overridden"):
+        gate += ", overridden"
+    report = ""
+    if event.report:
+        report = (
+            f'<div class="gr-e-acts"><button type="button" data-e-do="open" data-e-run="{escape(event.report)}">Report'
+            "</button></div>"
+        )
+    cells = (
+        escape(event.at[:16].replace("T", " ")),
+        f"{word} <b>{escape(event.checkpoint)}</b>",
+        escape(event.previous),
+        escape(event.author),
+        escape(gate),
+        escape(event.reason),
+        report,
+    )
+    shown = "".join(f"<td>{cell}</td>" for cell in cells)
+    return f'<tr data-event="{event.kind.value}" data-checkpoint="{escape(event.checkpoint)}">{shown}</tr>'

@@ -1,0 +1,1 @@
+"""Mining hard samples from stored ones: the rule, the run, what it found."""

@@ -1,0 +1,100 @@
+"""The Train tab as a whole: who may see it, a new run, and the runs there are."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import gradio as gr
+
+from app.moderate.card import message
+from app.shared.services import Services
+from app.train.runs import layout as runs_layout
+from app.train.runs import views as run_views
+from app.train.runs.rollouts_pane import Place
+from app.train.runs.tab import Seen, TrainRuns
+from app.train.start import layout as train_layout
+from app.train.start.tab import TrainStart
+from core.errors import GuardroomError, InputError
+
+Changes = dict[Any, Any]
+
+
+def build(services: Services, tab: gr.Tab) -> None:
+    """Lay the tab out and wire it. Call inside `tab`."""
+    with gr.Group(elem_id="gr-t-lock", visible=False) as lock:
+        with gr.Row():
+            token = gr.Textbox(
+                label="Owner's token",
+                info="Asked for because others can reach this app: training is the owner's.",
+                type="password",
+                elem_id="gr-t-token",
+                scale=4,
+            )
+            unlock = gr.Button("Open", size="sm", variant="primary", elem_id="gr-t-unlock", scale=0, min_width=110)
+        told = gr.HTML("", **train_layout.HTML, elem_id="gr-t-lock-told")
+    inside = gr.Column(elem_id="gr-t-inside", visible=False)
+    with inside, gr.Tabs(elem_id="gr-t-tabs") as tabs:
+        with gr.Tab("New run", id="new"):
+            form = train_layout.start()
+        with gr.Tab("Runs", id="runs") as listed:
+            shown = runs_layout.runs()
+    cloned, opened, place, seen = gr.State(None), gr.State(None), gr.State(Place()), gr.State({})
+    timer = gr.Timer(4.0, active=False)
+    start = TrainStart(services, form, token, cloned)
+    runs = TrainRuns(services, shown, token, opened, place, seen, timer)
+    start.wire()
+    runs.wire()
+    local: dict[str, Any] = {"show_progress": "hidden", "api_visibility": "private", "queue": False}
+
+    def enter(
+        http: gr.Request, offered: str, snapshot: str | None, recipe: str | None, run: str | None, other: str,
+        sent: Seen, where: Place,
+    ) -> Changes:  # fmt: skip
+        try:
+            services.gate.check(offered, http.headers)
+            changes = start.enter(snapshot, recipe) | runs.drawn(run, other, sent, where)
+        except GuardroomError as error:
+            asked = services.gate.needs_token(http.headers)
+            said = "" if asked and not offered else message(str(error), "bad")
+            return {lock: gr.Group(visible=True), token: gr.Textbox(visible=asked), told: said}
+        # Whoever comes back while something runs wants to see it.
+        first = not sent and any(not each.is_over for each in run_views.lines(services))
+        shown_first: Changes = {tabs: gr.Tabs(selected="runs")} if first else {}
+        return {lock: gr.Group(visible=False), inside: gr.Column(visible=True), told: ""} | changes | shown_first
+
+    gr.on(
+        [tab.select, unlock.click, token.submit],
+        enter,
+        [token, form.snapshot, form.recipe, opened, shown.other, seen, place],
+        [lock, token, told, inside, tabs, *start.screen, *runs.screen],
+        **local,
+    )
+    listed.select(runs.look, runs.asked, runs.screen, **local)
+
+    def begin(http: gr.Request, offered: str, was: str | None, sent: Seen, *chosen: Any) -> Changes:
+        try:
+            services.gate.check(offered, http.headers)
+            run = start.begin(was, *chosen)
+        except GuardroomError as error:
+            return {form.told: message(str(error), "bad")}
+        fresh: Changes = {form.told: "", form.clone: "", cloned: None, tabs: gr.Tabs(selected="runs")}
+        return fresh | runs.cleared() | runs.drawn(run, "", sent, Place())
+
+    form.start.click(
+        begin,
+        [token, cloned, seen, *form.chosen],
+        [form.told, form.clone, cloned, tabs, *runs.quiet, *runs.screen],
+        **local,
+    )
+
+    def clone(http: gr.Request, offered: str, run: str | None) -> Changes:
+        try:
+            services.gate.check(offered, http.headers)
+            if not run:
+                raise InputError("No run is open; choose one in the list.")
+            changes = start.clone(run_views.draft_of(services, services.launcher().find(run).spec(), run))
+        except GuardroomError as error:
+            return {shown.told: message(str(error), "bad")}
+        return changes | {tabs: gr.Tabs(selected="new"), form.told: ""}
+
+    shown.clone.click(clone, [token, opened], [shown.told, form.told, tabs, *start.screen], **local)

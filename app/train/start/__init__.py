@@ -1,0 +1,1 @@
+"""A new run: what can be chosen, the data and what it holds, the form, what it would cost."""

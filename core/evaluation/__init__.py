@@ -1,0 +1,1 @@
+"""Figures over scored rows, two checkpoints compared, and the gate of promotion."""

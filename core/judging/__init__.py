@@ -1,0 +1,1 @@
+"""One sample judged: its parts, two readings, the decision."""

@@ -1,0 +1,1 @@
+"""Untrusted files to pixels: identified, kept, decoded, sampled, cut into patches."""

@@ -1,0 +1,1 @@
+"""Which samples are hard: several sampled answers, and the rules over them."""

@@ -1,0 +1,1 @@
+"""Evaluation of a checkpoint: the sets, the scored rows, the report, the job."""

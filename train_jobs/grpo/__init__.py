@@ -1,0 +1,1 @@
+"""Reinforcement learning: the hard samples, the rollouts with their rewards, the trainer, the job."""

@@ -1,0 +1,324 @@
+"""Reinforcement learning (GRPO) as a job: a snapshot, a base and a recipe in, a checkpoint in the registry out.
+
+First the samples are found that the policy gets wrong (`hard_rows`), then it is trained on them by trl's GRPOTrainer
+(`trainer`), under the recipe's reward (`train_jobs.rules.rewards`).
+"""
+
+from __future__ import annotations
+
+import importlib.util
+import json
+import math
+import random
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from core.errors import Cancelled, JobError
+from core.snapshots.folder import Split
+from train_jobs.grpo.callback import make_callback
+from train_jobs.grpo.hard_rows import HardMedia, HardSet, prepare
+from train_jobs.grpo.open_rollout import remove_open
+from train_jobs.grpo.rollouts import RolloutLine, write_rollout
+from train_jobs.grpo.scoring import CompletionReader, Scored, score
+from train_jobs.grpo.trainer import COLUMN, PromptBook, make_trainer, never_written
+from train_jobs.recipes.grpo import GrpoSettings, check_grpo
+from train_jobs.rules.augment import HardRow, balanced
+from train_jobs.several.ranks import Share, share_batch, spread
+from train_jobs.several.sharding import check_sharded, whole
+from train_jobs.training import saving
+from train_jobs.training.adapters import adapter, freeze
+from train_jobs.training.base import Base, computes_in, load_base
+from train_jobs.training.dataset import Example, open_snapshot, read_examples
+from train_jobs.training.finishing import finish
+from train_jobs.training.validation import first_look_f1
+
+if TYPE_CHECKING:
+    from train_jobs.runs.context import JobContext
+
+CHECKPOINTS_KEPT = 2
+
+
+@dataclass(frozen=True, slots=True)
+class Trained:
+    """The end of a training."""
+
+    base: Base
+    """As it is now: its engine speaks with the trained weights."""
+    model: Any
+    """Adapters still apart."""
+    steps: int
+    figures: dict[str, Any]
+
+
+def run(context: JobContext) -> None:
+    """Mine and train. The job's function; see `train_jobs.runs.context`.
+
+    Raises:
+        JobError: the recipe or the data cannot be used, or nothing is hard enough.
+        Cancelled: it was stopped; a checkpoint was saved if training had begun.
+        GuardroomError: the base or the snapshot cannot be read.
+    """
+    began = time.monotonic()
+    settings = check_grpo(context.spec.settings, "The recipe of this job")
+    snapshot = open_snapshot(context.spec.snapshot)
+    check_vllm(settings)
+    context.progress(0, 1, "loading the base")
+    base = load_base(
+        context.spec.base, context.device, settings, snapshot, lambda done, words: print(words, flush=True)
+    )
+    try:
+        hard = prepare(context, settings, base, snapshot)
+        check_sharded(row.sample for row in hard.rows)
+        print(json.dumps(dict(hard.facts)), flush=True)
+        if context.stop_agreed():
+            raise Cancelled("Cancelled before the first step.")
+        validation = [each for each in read_examples(snapshot, Split.VALIDATION) if _whole(base, each)]
+        trained = train(context, settings, base, hard, validation)
+        if context.process:
+            return
+        context.progress(trained.steps, trained.steps, "saving the checkpoint")
+        folder = context.run.result / "checkpoint"
+        figures = trained.figures | saving.save_checkpoint(folder, trained.base, trained.model, validation)
+    finally:
+        base.close()
+    finish(context, snapshot, folder, seconds=time.monotonic() - began, figures=figures, data=hard.facts)
+
+
+def check_vllm(settings: GrpoSettings) -> None:
+    """Say what is missing before anything is loaded.
+
+    Raises:
+        JobError: the recipe asks for vLLM, and it is not installed.
+    """
+    if settings.vllm != "none" and importlib.util.find_spec("vllm") is None:
+        raise JobError(
+            f"The recipe says vllm = {settings.vllm!r}, and vLLM is not installed here; install it (Linux with an "
+            "NVIDIA GPU), or set vllm = 'none' to generate with transformers."
+        )
+
+
+def _whole(base: Base, example: Example) -> bool:
+    """Whether the first look reads it in one prompt."""
+    shapes = [saving.shape_of(ref, base.engine.encoder.preprocessing) for ref in example.sample.media]
+    info = base.folder.info
+    return base.engine.encoder.count(example.sample, shapes) <= info.context_tokens - info.max_new_tokens
+
+
+# -- training -------------------------------------------------------------------------------------------------------
+
+
+def rollout_order(rows: Sequence[HardRow], settings: GrpoSettings) -> list[HardRow]:
+    """Every row of every rollout in the order of the training, so that a resumed run sees what it would have seen.
+
+    Each epoch is shuffled by itself; the last rollout is filled up from the epoch after. With `balance` an epoch holds
+    rows of the rarer label several times, and there are as many rollouts as without it.
+    """
+    wanted = settings.rollouts(len(rows)) * settings.prompts
+    order: list[HardRow] = []
+    epoch = 0
+    while len(order) < wanted:
+        rng = random.Random(f"rollouts {settings.seed} {epoch}")
+        some = balanced(rows, rng) if settings.balance else list(rows)
+        rng.shuffle(some)
+        order += some
+        epoch += 1
+    return order[:wanted]
+
+
+def shared(settings: GrpoSettings, processes: int) -> tuple[Share, int]:
+    """What each of several processes computes of an update, and how many prompts of a rollout it has.
+
+    Raises:
+        JobError: they cannot be shared equally.
+    """
+    share = share_batch(settings.completions // settings.updates, settings.at_once, processes)
+    prompts, rest = divmod(settings.prompts, processes)
+    if rest:
+        raise JobError(
+            f"A rollout of {settings.prompts} prompts cannot be shared by {processes} processes: the completions of a "
+            "prompt stay together. Change prompts in a clone of this run, or the number of processes in the accelerate "
+            "file."
+        )
+    return share, prompts
+
+
+def train(
+    context: JobContext, settings: GrpoSettings, base: Base, hard: HardSet, validation: Sequence[Example]
+) -> Trained:
+    """Train with trl's GRPOTrainer, from the last complete checkpoint where there is one.
+
+    Raises:
+        Cancelled: it was stopped; a checkpoint was saved first.
+        JobError: vLLM cannot generate for these rows.
+    """
+    from datasets import Dataset
+
+    if settings.vllm != "none" and any(row.sample.media for row in hard.rows):
+        raise JobError(
+            "vLLM generates for texts alone here, and some of the samples hold pictures or videos; set vllm = 'none'."
+        )
+    share, groups = shared(settings, context.processes)
+    order = rollout_order(hard.rows, settings)
+    steps = settings.steps(len(hard.rows))
+    engine = base.engine
+    end_ids = frozenset(engine.model.generation_config.eos_token_id)
+    reader = CompletionReader(base.prompts, end_ids)
+
+    def judge(rows: Sequence[HardRow], completions: Sequence[Sequence[int]]) -> list[Scored]:
+        return score(
+            reader,
+            rows,
+            completions,
+            settings.reward.rule(),
+            limit=settings.longest_completion,
+            group=settings.generations,
+            mask_wrong=settings.mask_wrong_groups,
+        )
+
+    def keep(step: int, scored: Sequence[Scored], advantages: Sequence[float]) -> None:
+        callback.rollout(scored)
+        write_rollout(
+            context.run,
+            step,
+            [
+                _line(step, context.process * groups + at // settings.generations, each, advantage)
+                for at, (each, advantage) in enumerate(zip(scored, advantages, strict=True))
+            ],
+            context.process,
+        )
+
+    before = _validated(context, base, validation)
+    engine.model.train()
+    freeze(engine.model, settings)
+    callback = make_callback(context, settings, steps)
+    started = time.monotonic()
+    trainer = make_trainer(
+        book=PromptBook(base.prompts, HardMedia(context.run, base)),
+        model_type=base.folder.model_type,
+        at_once=settings.generate_at_once,
+        judge=judge,
+        keep=keep,
+        stop_asked=context.stop_agreed,
+        seed=(settings.seed, context.process * settings.completions // context.processes),
+        model=engine.model,
+        args=trainer_arguments(context, settings, share, base, steps),
+        train_dataset=Dataset.from_dict({COLUMN: [row.to_json() for row in order]}),
+        processing_class=engine.tokenizer,
+        peft_config=adapter(settings, base),
+        callbacks=[callback],
+    )
+    callback.trainer = trainer
+    resume = context.resume_from()
+    try:
+        trainer.train(resume_from_checkpoint=None if resume is None else str(resume))
+    except Cancelled:
+        callback.stopping = True
+        if trainer.state.global_step > callback.saved_at:
+            trainer.save_now()
+    done = trainer.state.global_step
+    if callback.stopping and done < steps:
+        raise Cancelled(f"Cancelled after step {done} of {steps}; resuming goes on from there.")
+    remove_open(context.run, context.process)
+    trainer.model.eval()
+    figures = {
+        "steps": done,
+        "rows": len(hard.rows),
+        "train_seconds": round(time.monotonic() - started, 1),
+        "validation_f1_before": before,
+        "validation_f1": _validated(context, base, validation),
+        **{name: callback.last.get(name) for name in REPORTED},
+        **{f"first_{name}": value for name, value in callback.first.items()},
+    }
+    return Trained(*whole(context, trainer, base, settings), steps, figures)
+
+
+REPORTED = (
+    "reward", "accuracy", "unreadable_share", "completion_tokens", "entropy", "completions_per_s", "device_memory_bytes"
+)  # fmt: skip
+"""Of the metrics: those whose last value the report holds."""
+
+
+def _validated(context: JobContext, base: Base, validation: Sequence[Example]) -> float | None:
+    """F1 of the first look on the validation split; none without one."""
+    if not validation:
+        return None
+    return first_look_f1(validation, spread(context, [each.sample for each in validation], base.first_looks))
+
+
+def _line(step: int, group: int, scored: Scored, advantage: float) -> RolloutLine:
+    row, parsed = scored.row, scored.parsed
+    return RolloutLine(
+        step=step,
+        group=group,
+        sample_id=row.sample.id,
+        made_of=row.made_of,
+        gold=(row.request.value, row.response.value),
+        said=None if parsed.said is None else (parsed.said[0].value, parsed.said[1].value),
+        error=parsed.error,
+        text=parsed.text,
+        tokens=parsed.tokens,
+        truncated=parsed.truncated,
+        reward=scored.reward.total,
+        terms=scored.reward.terms,
+        accuracy=scored.reward.accuracy,
+        advantage=advantage,
+    )
+
+
+def trainer_arguments(context: JobContext, settings: GrpoSettings, share: Share, base: Base, steps: int) -> Any:
+    """The recipe's constants in trl's words. Our rows are in their order for all epochs already: one pass over them."""
+    import trl
+
+    computed = computes_in(settings.precision, context.device)
+    window = settings.updates * settings.passes
+    server: Mapping[str, Any] = {"vllm_server_base_url": settings.vllm_address} if settings.vllm == "server" else {}
+    return trl.GRPOConfig(  # type: ignore[attr-defined, unused-ignore]
+        output_dir=str(context.run.checkpoints),
+        max_steps=steps,
+        per_device_train_batch_size=share.at_once,
+        gradient_accumulation_steps=share.accumulation,
+        generation_batch_size=settings.completions,
+        num_generations=settings.generations,
+        num_iterations=settings.passes,
+        shuffle_dataset=False,
+        temperature=settings.temperature,
+        top_p=settings.top_p,
+        top_k=0,
+        max_completion_length=settings.longest_completion,
+        generation_kwargs={"suppress_tokens": never_written(base.prompts)} if base.prompts.vision else None,
+        use_vllm=settings.vllm != "none",
+        vllm_mode="server" if settings.vllm == "server" else "colocate",
+        **server,
+        loss_type=settings.loss,
+        scale_rewards=settings.scale_rewards,
+        beta=settings.kl,
+        epsilon=settings.clip_low,
+        epsilon_high=settings.clip_high,
+        mask_truncated_completions=settings.mask_truncated,
+        learning_rate=settings.learning_rate,
+        weight_decay=settings.weight_decay,
+        lr_scheduler_type=settings.schedule if settings.schedule != "constant" else "constant_with_warmup",
+        warmup_steps=min(math.ceil(settings.warm_up * steps), steps - 1),  # one update alone must teach something
+        max_grad_norm=settings.clip_norm,
+        optim="adamw_torch",
+        bf16=computed == "bfloat16",
+        use_cpu=context.device == "cpu",
+        gradient_checkpointing=settings.gradient_checkpointing,
+        gradient_checkpointing_kwargs={"use_reentrant": False} if settings.gradient_checkpointing else None,
+        ddp_find_unused_parameters=base.prompts.vision is not None and not settings.freeze_vision,
+        logging_strategy="steps",
+        logging_steps=1,
+        eval_strategy="no",
+        save_strategy="steps",
+        save_steps=window * settings.rollouts_a_checkpoint,
+        save_total_limit=CHECKPOINTS_KEPT,
+        remove_unused_columns=False,
+        dataloader_num_workers=0,
+        dataloader_pin_memory=False,
+        report_to="none",
+        disable_tqdm=True,
+        seed=settings.seed,
+        data_seed=settings.seed,
+    )

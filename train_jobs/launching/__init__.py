@@ -1,0 +1,1 @@
+"""Jobs as processes: started one a device, followed, ended, and said in words when they fail."""

@@ -1,0 +1,1 @@
+"""The constants of a training as data files: what each kind may say, checked and refused by name."""

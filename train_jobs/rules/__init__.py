@@ -1,0 +1,1 @@
+"""The papers' rules of reinforcement learning, pure: rewards, dynamic clipping, concatenation."""

@@ -1,0 +1,1 @@
+"""Supervised fine-tuning: the rows with their reasoning, replay, the trainer, the job."""
