@@ -10,7 +10,7 @@ from pydantic import Field, SecretStr, ValidationError, field_validator, model_v
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from core.errors import InputError
-from core.serving.beside_training import LiveWhileTraining
+from core.beside_training import LiveWhileTraining
 from core.types import Thresholds
 
 REPOSITORY = Path(__file__).resolve().parent.parent

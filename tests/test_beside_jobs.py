@@ -15,7 +15,7 @@ from core.errors import CheckpointError
 from core.media.limits import MediaLimits
 from core.media.store import MediaStore
 from core.media.video import VideoReader
-from core.serving.beside_training import LiveWhileTraining
+from core.beside_training import LiveWhileTraining
 from core.serving.live import LiveGuard
 from core.settings import Settings
 from core.types import Sample
