@@ -9,8 +9,8 @@ from sqlalchemy.orm import aliased
 
 from annotation_store.claims import END_CLAIM, live_claim
 from annotation_store.columns import new_id, now_text, to_json
-from annotation_store.enqueue import REOPENED
 from annotation_store.events import count_pace, write_event
+from annotation_store.items import REOPENED
 from annotation_store.labels import Standing, own_standing, settle_among, standing_labels, write_label
 from annotation_store.models import EventRow, PassRow, QueueItemRow, QueueReasonRow, SampleRow, VerdictRow
 from annotation_store.reasons import ReasonKind

@@ -10,7 +10,7 @@ from sqlalchemy import Connection, bindparam, select, update
 
 from annotation_store.columns import new_ids, now_text
 from annotation_store.database import index_samples
-from annotation_store.enqueue import FIRST, OPEN, Counted, add_reasons, change_counts, counted_as
+from annotation_store.items import FIRST, OPEN, Counted, add_reasons, change_counts, counted_as
 from annotation_store.labels import evidence_values, label_values, read_labels, reasoning_values, settle, write_label
 from annotation_store.many import insert_many, keys_of_new, known_samples, last_key, parts
 from annotation_store.models import (

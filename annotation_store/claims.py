@@ -13,7 +13,7 @@ from datetime import UTC, datetime, timedelta
 from sqlalchemy import Connection, bindparam, delete, exists, select, update
 
 from annotation_store.columns import new_id, now_text, utc_text
-from annotation_store.enqueue import DECIDED, OPEN, SECOND
+from annotation_store.items import DECIDED, OPEN, SECOND
 from annotation_store.labels import read_labels
 from annotation_store.models import ClaimRow, EventRow, LabelRow, QueueItemRow, QueueReasonRow, SampleRow, VerdictRow
 from annotation_store.next_item import next_key

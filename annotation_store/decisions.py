@@ -23,7 +23,8 @@ from annotation_store.claims import (
 )
 from annotation_store.columns import now_text
 from annotation_store.drafts import MAX_NOTE_CHARS, check_draft
-from annotation_store.enqueue import (
+from annotation_store.events import count_pace, read_events, write_event
+from annotation_store.items import (
     DECIDED,
     OPEN,
     REOPENED,
@@ -32,7 +33,6 @@ from annotation_store.enqueue import (
     drop_reason,
     set_item,
 )
-from annotation_store.events import count_pace, read_events, write_event
 from annotation_store.labels import (
     read_labels,
     settle,

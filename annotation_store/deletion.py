@@ -14,7 +14,7 @@ from sqlalchemy import Connection, delete, insert, select, update
 from annotation_store.claims import named
 from annotation_store.columns import now_text, to_json
 from annotation_store.database import forget_deleted
-from annotation_store.enqueue import DECIDED, set_item
+from annotation_store.items import DECIDED, set_item
 from annotation_store.models import (
     MediaRow,
     PendingRemovalRow,

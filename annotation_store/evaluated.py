@@ -21,8 +21,8 @@ from annotation_store.columns import now_text
 from annotation_store.duplicates import text
 from annotation_store.duplicates.media_hashes import media_hashes
 from annotation_store.duplicates.passing import place, words_of
-from annotation_store.enqueue import DECIDED, OPEN, REOPENED, add_reasons, set_item
 from annotation_store.events import write_event
+from annotation_store.items import DECIDED, OPEN, REOPENED, add_reasons, set_item
 from annotation_store.models import GroupMemberRow, GroupRow, MediaRow, QueueItemRow, TextSignatureRow
 from annotation_store.reasons import Reason, wrong_in_evaluation
 from annotation_store.review_values import EventKind

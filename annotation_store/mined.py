@@ -13,8 +13,8 @@ from sqlalchemy import Connection, select
 
 from annotation_store.claims import named
 from annotation_store.columns import now_text
-from annotation_store.enqueue import DECIDED, OPEN, REOPENED, add_reasons, set_item
 from annotation_store.events import write_event
+from annotation_store.items import DECIDED, OPEN, REOPENED, add_reasons, set_item
 from annotation_store.labels import read_labels
 from annotation_store.models import QueueItemRow, SampleRow
 from annotation_store.reasons import generations_wrong

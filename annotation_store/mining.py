@@ -18,7 +18,7 @@ from sqlalchemy import Connection, Row, func, insert, select, update
 
 from annotation_store.claims import named
 from annotation_store.columns import new_id, now_text, to_json
-from annotation_store.enqueue import OPEN, add_reasons
+from annotation_store.items import OPEN, add_reasons
 from annotation_store.models import ImportBatchRow, MinedSampleRow, MiningRunRow, QueueItemRow, SampleRow, VerdictRow
 from annotation_store.reasons import Reason, generations_disagree, generations_unreadable, generations_wrong
 from annotation_store.samples import MANY, insert_row

@@ -29,7 +29,7 @@ from annotation_store.database import (
     open_engine,
     writing,
 )
-from annotation_store.enqueue import add_reasons
+from annotation_store.items import add_reasons
 from annotation_store.migrate import migrate
 from annotation_store.models import MediaRow, ReportRow, SampleRow, VerdictRow
 from annotation_store.reasons import ReasonRules, reasons_for, reported

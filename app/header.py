@@ -8,6 +8,9 @@ from typing import Any
 
 import gradio as gr
 
+from app.header_present import BRAND, THEME_TOGGLE, status_line
+from app.markup.tables import progress_bar
+from app.markup.text import message
 from app.moderate import card as present
 from app.moderate.progress import Progress
 from app.moderate.tab import ModerateTab
@@ -23,16 +26,16 @@ LOOK_EVERY_S = 2.0
 def build(services: Services) -> tuple[gr.HTML, gr.State]:
     """Lay the header out. Returns the status line and the id of the checkpoint that the page last saw."""
     with gr.Row(elem_id="gr-header"):
-        gr.HTML(present.BRAND, js_on_load=None, apply_default_css=False, elem_id="gr-brand", min_width=120)
+        gr.HTML(BRAND, js_on_load=None, apply_default_css=False, elem_id="gr-brand", min_width=120)
         status = gr.HTML(
-            present.status_line(services.guard.status),
+            status_line(services.guard.status),
             js_on_load=None,
             apply_default_css=False,
             elem_id="gr-live",
             min_width=120,
         )
         change = gr.Button("Checkpoint", size="sm", elem_id="gr-change", scale=0, min_width=110)
-        gr.HTML(present.THEME_TOGGLE, js_on_load=None, apply_default_css=False, elem_id="gr-toggle", min_width=40)
+        gr.HTML(THEME_TOGGLE, js_on_load=None, apply_default_css=False, elem_id="gr-toggle", min_width=40)
     with gr.Group(visible=False, elem_id="gr-picker") as picker:
         with gr.Row():
             source = gr.Dropdown(
@@ -87,22 +90,22 @@ def build(services: Services) -> tuple[gr.HTML, gr.State]:
 
 def _loading(services: Services, named: str, token: str | None, http: gr.Request) -> Iterator[tuple[str, str, Any]]:
     def shown(text: str, *, done: bool) -> tuple[str, str, Any]:
-        return text, present.status_line(services.guard.status), gr.Button(interactive=done)
+        return text, status_line(services.guard.status), gr.Button(interactive=done)
 
     if not named:
-        yield shown(present.message("Name a checkpoint: built-in, a local folder, or a Hub id.", "bad"), done=True)
+        yield shown(message("Name a checkpoint: built-in, a local folder, or a Hub id.", "bad"), done=True)
         return
     before = services.guard.status.info
     try:
         services.gate.check(token, http.headers)
         for progress in services.guard.load(named):
-            yield shown(present.load_progress(progress), done=False)
+            yield shown(progress_bar(progress.fraction, progress.message), done=False)
     except GuardroomError as error:
         still = f" {before.id} is still live." if before else ""
-        yield shown(present.message(f"{error}{still}", "bad"), done=True)
+        yield shown(message(f"{error}{still}", "bad"), done=True)
         return
     info = services.guard.status.info
-    yield shown(present.message(f"{info.id if info else named} is live.", "good"), done=True)
+    yield shown(message(f"{info.id if info else named} is live.", "good"), done=True)
 
 
 @dataclass(frozen=True, slots=True)
@@ -122,7 +125,7 @@ def keep_current(services: Services, page: gr.Blocks, status: gr.HTML, seen: gr.
         current = _Seen(f"{now.state} {now.info.id if now.info else now.message}", at)
         if current == last:
             return {seen: gr.skip()}
-        changed: dict[Any, Any] = {seen: current, status: present.status_line(now)}
+        changed: dict[Any, Any] = {seen: current, status: status_line(now)}
         untouched = last is None or (review, block) == (last.thresholds.review, last.thresholds.block)
         if now.info is not None and untouched:
             changed |= {tab.review: at.review, tab.block: at.block}

@@ -9,8 +9,8 @@ import platformdirs
 from pydantic import Field, SecretStr, ValidationError, field_validator, model_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
-from core.errors import InputError
 from core.beside_training import LiveWhileTraining
+from core.errors import InputError
 from core.types import Thresholds
 
 REPOSITORY = Path(__file__).resolve().parent.parent

@@ -11,11 +11,11 @@ from pathlib import Path
 import pytest
 
 from app.shared.beside import BesideJobs, room_on
+from core.beside_training import LiveWhileTraining
 from core.errors import CheckpointError
 from core.media.limits import MediaLimits
 from core.media.store import MediaStore
 from core.media.video import VideoReader
-from core.beside_training import LiveWhileTraining
 from core.serving.live import LiveGuard
 from core.settings import Settings
 from core.types import Sample

@@ -9,11 +9,11 @@ from pathlib import Path
 
 import pytest
 
+from core.beside_training import ROOM_BYTES, Beside, LiveWhileTraining, beside_jobs, has_room
 from core.errors import CheckpointError
 from core.media.limits import MediaLimits
 from core.media.store import MediaStore
 from core.media.video import VideoReader
-from core.beside_training import ROOM_BYTES, Beside, LiveWhileTraining, beside_jobs, has_room
 from core.serving.live import LiveGuard
 from core.settings import Settings
 from core.types import Sample

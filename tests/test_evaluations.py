@@ -15,7 +15,7 @@ from app.evaluate.tab import rows_at_most
 from app.evaluate.work import Wanted
 from app.review import lineage
 from app.shared.identity import OwnerGate
-from app.shared.media_route import MediaAddresses
+from app.shared.media_addresses import MediaAddresses
 from app.shared.promotion import registry
 from app.shared.services import Services
 from core.errors import GuardroomError, InputError

@@ -11,15 +11,19 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from app.header_present import status_line
+from app.markup import evidence
+from app.markup.numbers import clock, probability
+from app.markup.tables import progress_bar
+from app.markup.text import escape, message
 from app.moderate import card as present
-from app.moderate import evidence
 from app.moderate.preview import player
 from app.moderate.progress import Progress, decided_by
 from app.shared.pacing import paced
 from core.events import Event, FirstLooked, MediaRead, Queued, ReasoningGrew, VerdictReached
 from core.judging.deciding import decide
 from core.media.vision import DecodedMedia
-from core.serving.live import GuardStatus, LoadProgress
+from core.serving.live import GuardStatus
 from core.types import (
     Assessment,
     Decision,
@@ -89,10 +93,10 @@ def shown_with(text: str) -> list[str]:
         present.card(Progress.broken(text), status),
         present.card(Progress(), status),
         present.card(begun.after(Queued(1, loading=True)), status),
-        present.status_line(status),
+        status_line(status),
         present.copy_button(verdict),
-        present.load_progress(LoadProgress(0.5, text)),
-        present.message(text, "bad"),
+        progress_bar(0.5, text),
+        message(text, "bad"),
         evidence.render((evidence.Thumbnail(1.0, text),), 1, verdict.windows, Thresholds()),
         player(image(media_type=f"image/{text}"), text),
         player(image(media_type=text, modality=Modality.VIDEO, duration_s=2.0), text),
@@ -126,7 +130,7 @@ def test_every_verdict_can_be_shown_and_copied(verdict: Verdict) -> None:
 
 @given(texts)
 def test_escaped_text_can_be_sent_and_reads_the_same(text: str) -> None:
-    sent = present.escape(text)
+    sent = escape(text)
     sent.encode("utf-8")
     assert not set(sent) & set("<>\"'")
 
@@ -202,7 +206,7 @@ def test_an_error_keeps_what_was_there_and_says_why() -> None:
     [(None, "–"), (0.0, "0.00"), (0.004, "<0.01"), (0.346, "0.35"), (0.996, ">0.99"), (1.0, "1.00")],
 )
 def test_probabilities_have_two_decimals_and_no_false_certainty(p_harmful: float | None, shown: str) -> None:
-    assert present.probability(p_harmful) == shown
+    assert probability(p_harmful) == shown
 
 
 @pytest.mark.parametrize(
@@ -210,8 +214,8 @@ def test_probabilities_have_two_decimals_and_no_false_certainty(p_harmful: float
     [(0, "0:00", "0:00.0"), (7.46, "0:07", "0:07.5"), (59.96, "1:00", "1:00.0"), (3723, "1:02:03", "1:02:03.0")],
 )
 def test_times_read_as_a_clock(seconds: float, shown: str, with_tenths: str) -> None:
-    assert present.clock(seconds) == shown
-    assert present.clock(seconds, tenths=True) == with_tenths
+    assert clock(seconds) == shown
+    assert clock(seconds, tenths=True) == with_tenths
 
 
 def test_the_sentence_fits_the_decision() -> None:

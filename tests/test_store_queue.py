@@ -12,7 +12,8 @@ from sqlalchemy import select
 from annotation_store import next_item
 from annotation_store.claims import claim_next, heartbeat, held, release
 from annotation_store.decisions import recent, second_opinion, skip, submit, undo
-from annotation_store.enqueue import DECIDED, add_reasons, enqueue
+from annotation_store.enqueue import enqueue
+from annotation_store.items import DECIDED, add_reasons
 from annotation_store.left import left, pace
 from annotation_store.models import QueueItemRow
 from annotation_store.reasons import ReasonKind

@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING
 from annotation_store.incoming.values import ImportProgress, ImportReport, Preview, PreviewRow, RefusedLine
 from annotation_store.outgoing.values import ExportReport
 from annotation_store.snapshots.values import SnapshotInfo
-from app.moderate.card import escape
-from app.review.present import excerpt
+from app.markup.tables import progress_bar, table
+from app.markup.text import escape, excerpt
 
 if TYPE_CHECKING:
     from annotation_store.snapshots.values import FreezeProgress
@@ -46,25 +46,9 @@ def _preview_row(row: PreviewRow) -> str:
     return f"<tr>{''.join(f'<td>{escape(cell)}</td>' for cell in cells)}</tr>"
 
 
-def table(names: Sequence[str], rows: str) -> str:
-    """A table that scrolls sideways by itself."""
-    head = "".join(f'<th scope="col">{escape(name)}</th>' for name in names)
-    return f'<div class="gr-d-table"><table><thead><tr>{head}</tr></thead><tbody>{rows}</tbody></table></div>'
-
-
-def bar(share: float, words: str) -> str:
-    """How far something is."""
-    percent = round(100 * min(max(share, 0.0), 1.0))
-    return (
-        '<div class="gr-load" role="progressbar" aria-label="Progress" aria-valuemin="0" aria-valuemax="100" '
-        f'aria-valuenow="{percent}"><span style="width:{percent}%"></span></div>'
-        f'<p class="gr-message">{escape(words)}</p>'
-    )
-
-
 def importing(progress: ImportProgress) -> str:
     """How far an import is."""
-    return bar(
+    return progress_bar(
         progress.share,
         f"{progress.rows:,} rows taken in ({progress.new_samples:,} new samples, {progress.new_labels:,} labels, "
         f"{progress.queued:,} into the queue), {progress.refused:,} refused, {progress.rows_per_s:,.0f} rows/s",
@@ -103,7 +87,8 @@ def exported(report: ExportReport) -> str:
 
 def freezing(progress: FreezeProgress) -> str:
     """How far freezing is."""
-    return bar(progress.done / max(progress.total, 1), f"{progress.doing}: {progress.done:,} of {progress.total:,}")
+    share = progress.done / max(progress.total, 1)
+    return progress_bar(share, f"{progress.doing}: {progress.done:,} of {progress.total:,}")
 
 
 def snapshots(known: Sequence[SnapshotInfo]) -> str:

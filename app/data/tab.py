@@ -14,7 +14,8 @@ import gradio as gr
 from annotation_store.incoming.values import Columns
 from annotation_store.outgoing.values import ExportForm
 from app.data import present
-from app.moderate.card import message
+from app.markup.tables import progress_bar
+from app.markup.text import message
 from app.shared.services import Services
 from app.shared.tasks import Task
 from core.errors import GuardroomError, InputError
@@ -191,7 +192,7 @@ def _importing(services: Services, place: Path, source: str, wanted: str, picked
         )  # fmt: skip
 
     task = services.tasks.begin("import", work)
-    yield present.bar(0, "Reading…")
+    yield progress_bar(0, "Reading…")
     for progress in task.follow():
         yield present.importing(progress)
     report = task.outcome.result()
@@ -228,10 +229,10 @@ def _export_part(services: Services, token: gr.Textbox, found: _Filter, hidden: 
                 )  # fmt: skip
 
             task = services.tasks.begin("export", work)
-            yield {told: present.bar(0, "Writing…"), files: gr.File(visible=False)}
+            yield {told: progress_bar(0, "Writing…"), files: gr.File(visible=False)}
             for progress in task.follow():
                 words = f"{progress.rows:,} of {progress.total:,} rows"
-                yield {told: present.bar(progress.rows / max(progress.total, 1), words)}
+                yield {told: progress_bar(progress.rows / max(progress.total, 1), words)}
             report = task.outcome.result()
             handed = [str(path) for path in report.files]
             if report.media:
@@ -292,7 +293,7 @@ def _snapshot_part(services: Services, token: gr.Textbox, found: _Filter, hidden
                 return services.freeze(selection, named, "owner", task.tell, task.stop)
 
             task = services.tasks.begin("snapshot", work)
-            yield {told: present.bar(0, "Comparing…")}
+            yield {told: progress_bar(0, "Comparing…")}
             for progress in task.follow():
                 yield {told: present.freezing(progress)}
             info = task.outcome.result()

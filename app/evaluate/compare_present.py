@@ -5,11 +5,12 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
-from app.data.present import table
 from app.evaluate.present import LOOK
 from app.evaluate.report_plots import figure
 from app.evaluate.report_present import share
-from app.moderate.card import duration, escape
+from app.markup.numbers import duration
+from app.markup.tables import table
+from app.markup.text import escape
 from core.evaluation.bootstrap import Difference
 from core.evaluation.comparison import Comparison, SetComparison
 from core.evaluation.gate import GateDecision, Outcome

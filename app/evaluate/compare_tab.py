@@ -8,7 +8,7 @@ import gradio as gr
 
 from app.evaluate import compare_present, present, rows_present
 from app.evaluate import work as evaluations
-from app.moderate.card import message
+from app.markup.text import message
 from app.shared import promotion
 from app.shared.services import Services
 from core.errors import GuardroomError

@@ -11,7 +11,7 @@ from app.evaluate.compare_tab import CompareTab
 from app.evaluate.promote_tab import PromoteTab
 from app.evaluate.report_tab import ReportTab
 from app.evaluate.tab import EvaluateTab
-from app.moderate.card import message
+from app.markup.text import message
 from app.shared.services import Services
 from core.errors import GuardroomError
 

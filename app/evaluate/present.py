@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-from app.data.present import table
 from app.evaluate.report_plots import figure
-from app.moderate.card import escape
+from app.markup.tables import table
+from app.markup.text import escape
 
 if TYPE_CHECKING:
     from app.evaluate.work import EvaluationLine

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-from app.data.present import table
-from app.moderate.card import escape
+from app.markup.tables import table
+from app.markup.text import escape
 from core.checkpoints.registry import EventKind, Promotion
 
 if TYPE_CHECKING:

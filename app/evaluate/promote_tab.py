@@ -7,10 +7,10 @@ from typing import TYPE_CHECKING, Any
 
 import gradio as gr
 
-from app.data import present as data_present
 from app.evaluate import compare_present, present, promote_present
 from app.evaluate import work as evaluations
-from app.moderate.card import load_progress, message
+from app.markup.tables import progress_bar
+from app.markup.text import message
 from app.shared import promotion
 from app.shared.services import Services
 from app.shared.tasks import Task
@@ -197,9 +197,9 @@ class PromoteTab:
         try:
             self.services.gate.check(offered, http.headers)
             task = self.services.tasks.begin(TASK, work)
-            yield busy | {self.told: data_present.bar(0, "Asking the gate…")}
+            yield busy | {self.told: progress_bar(0, "Asking the gate…")}
             for progress in task.follow():
-                yield {self.told: load_progress(progress)}
+                yield {self.told: progress_bar(progress.fraction, progress.message)}
             event = task.outcome.result()
         except GuardroomError as error:
             yield {self.told: message(str(error), "bad"), self.go: gr.Button(interactive=True),

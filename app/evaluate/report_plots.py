@@ -6,7 +6,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from app.moderate.card import escape
+from app.markup.text import escape
 
 LOOKS = {"deliberated": "deliberated", "first_look": "first look"}
 """The readings of a probability, as the report calls them and as people do."""

@@ -5,10 +5,11 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
-from app.data.present import table
 from app.evaluate.present import LOOK
 from app.evaluate.report_plots import LOOKS, calibration, figure, precision_recall
-from app.moderate.card import duration, escape
+from app.markup.numbers import duration
+from app.markup.tables import table
+from app.markup.text import escape
 
 Values = Mapping[str, Any]
 SIDES = ("request", "response")

@@ -7,11 +7,12 @@ from typing import TYPE_CHECKING, Any
 
 import gradio as gr
 
-from app.data import present as data_present
 from app.evaluate import present, report_present, rows_present
 from app.evaluate import work as evaluations
 from app.evaluate.to_review import errors_of, send_errors
-from app.moderate.card import message
+from app.markup.media import Address
+from app.markup.tables import progress_bar
+from app.markup.text import message
 from app.shared.services import Services
 from app.shared.tasks import Task
 from core.errors import GuardroomError
@@ -111,7 +112,7 @@ class ReportTab:
         words = f"Send {'the wrong answer' if len(rows) == 1 else f'all {len(rows):,} wrong answers'} to review"
         return changes | ({self.send: gr.Button(words, interactive=bool(rows), visible=bool(rows))} if anew else {})
 
-    def address(self, run: str) -> rows_present.Address:
+    def address(self, run: str) -> Address:
         """Where the page finds the media of an evaluation."""
 
         def of(ref: MediaRef) -> str:
@@ -131,9 +132,9 @@ class ReportTab:
                 return send_errors(self.services, chosen, "owner", on_done=lambda done, total: task.tell((done, total)))
 
             task = self.services.tasks.begin(TASK, work)
-            yield {self.sent: data_present.bar(0, "Reading…"), self.send: gr.Button(interactive=False)}
+            yield {self.sent: progress_bar(0, "Reading…"), self.send: gr.Button(interactive=False)}
             for done, total in task.follow():
-                yield {self.sent: data_present.bar(done / max(total, 1), f"{done:,} of {total:,}")}
+                yield {self.sent: progress_bar(done / max(total, 1), f"{done:,} of {total:,}")}
             _, words = task.outcome.result()
             yield {self.sent: message(words, "good"), self.send: gr.Button(interactive=False)}
         except GuardroomError as error:

@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 
-from app.moderate.card import clock, escape, probability
+from app.markup.media import Address, veiled
+from app.markup.numbers import probability
+from app.markup.text import escape, letters
+from app.markup.verdicts import label_words
 from app.review.form import steps_of
-from app.review.present import label_words, letters
 from core.evaluation.comparison import Flip
 from core.evaluation.rows import SIDES, EvaluationRow, ScoredRow, Side
-from core.types import Label, MediaRef, Modality
-
-Address = Callable[[MediaRef], str]
-"""Where the page finds a medium."""
+from core.types import Label
 
 SHOWN = 20
 """Samples that are shown at first, and how many more with each press."""
@@ -82,24 +81,6 @@ def _item(head: str, row: EvaluationRow, address: Address, more: str) -> str:
     return (
         f'<li class="gr-e-sample" data-sample="{escape(sample.id)}"><p class="gr-e-head">{head}</p>'
         f'<p class="gr-quiet">{escape(where)}</p>{media}{texts}{more}</li>'
-    )
-
-
-def veiled(ref: MediaRef, url: str) -> str:
-    """One medium, blurred and grey; assets/evaluate.js reveals it."""
-    size = f"{ref.width} × {ref.height}"
-    if ref.modality is Modality.VIDEO:
-        shown = (
-            f'<video src="{escape(url)}" controls muted playsinline preload="none" disablepictureinpicture '
-            'controlslist="nofullscreen nodownload noremoteplayback" aria-label="The video"></video>'
-        )
-        size += f" · {clock(ref.duration_s or 0.0)}"
-    else:
-        shown = f'<img src="{escape(url)}" alt="The picture, {size}" loading="lazy" draggable="false">'
-    return (
-        f'<figure class="gr-r-media gr-e-media"><div class="gr-r-veil">{shown}'
-        '<button type="button" class="gr-r-reveal" data-e-reveal><span>Hidden until you ask</span></button></div>'
-        f"<figcaption>{escape(f'{ref.media_type} · {size}')}</figcaption></figure>"
     )
 
 

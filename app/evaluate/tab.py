@@ -9,7 +9,7 @@ import gradio as gr
 from app.evaluate import present
 from app.evaluate import work as evaluations
 from app.evaluate.work import Wanted
-from app.moderate.card import message
+from app.markup.text import message
 from app.shared.services import Services
 from core.errors import GuardroomError, InputError
 from core.settings import BUILTIN

@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from app.shared import promotion
-from app.train.start.drafts import base_source
+from app.shared.promotion import base_source
 from core.errors import GuardroomError, InputError, JobError
 from core.evaluation.rows import HELD_OUT
 from core.settings import BUILTIN

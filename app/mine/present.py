@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from app.data.present import bar, table
-from app.moderate.card import escape
+from app.markup.tables import progress_bar as bar
+from app.markup.tables import table
+from app.markup.text import escape
 from core.mining.rules import KeepRule
 
 if TYPE_CHECKING:

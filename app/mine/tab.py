@@ -12,9 +12,10 @@ from typing import TYPE_CHECKING, Any
 import gradio as gr
 
 from app.data import present as data_present
+from app.markup.tables import progress_bar
+from app.markup.text import message
 from app.mine import present
 from app.mine.work import MiningProgress, MiningReport, mine
-from app.moderate.card import message
 from app.shared.services import Services
 from app.shared.tasks import Task
 from core.errors import Cancelled, GuardroomError, InputError
@@ -292,7 +293,7 @@ class _MineTab:
             latest = task.latest
             if isinstance(latest, MiningProgress):
                 return present.progress(latest), 0
-            said = data_present.bar(0, "Waiting for the guard…") if latest is None else data_present.importing(latest)
+            said = progress_bar(0, "Waiting for the guard…") if latest is None else data_present.importing(latest)
             return said, 0
         error = task.outcome.exception()
         if error is None:

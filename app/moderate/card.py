@@ -1,4 +1,4 @@
-"""Values to HTML, and nothing else: every piece of text that a person or a model wrote is escaped here.
+"""The verdict card as HTML: a pure function of values; every text is escaped.
 
 The card keeps its skeleton from the empty state to the verdict, so that nothing moves while text streams: Gradio
 changes only the nodes that differ.
@@ -6,18 +6,18 @@ changes only the nodes that differ.
 
 from __future__ import annotations
 
-import html
 import json
 from collections.abc import Sequence
-from typing import Literal
 
+from app.markup.numbers import NOTHING, duration, probability
+from app.markup.text import escape
+from app.markup.verdicts import harm_bar, label_cell
 from app.moderate.progress import Progress
 from core.prompt.protocol import split_steps
-from core.serving.live import READY, GuardStatus, LoadProgress
-from core.types import Decision, FinishReason, Label, Thresholds, Verdict
+from core.serving.live import GuardStatus
+from core.types import Decision, FinishReason, Label, Verdict
 
 DECISION_WORDS = {Decision.ALLOW: "Allow", Decision.REVIEW: "Review", Decision.BLOCK: "Block"}
-NOTHING = "–"
 
 _SIGNS = {
     Decision.ALLOW: '<circle cx="12" cy="12" r="10"/><path class="mark" d="M7.2 12.6l3.2 3.2 6.4-7.2"/>',
@@ -27,43 +27,6 @@ _SIGNS = {
 }
 _PLAIN_SIGN = '<circle cx="12" cy="12" r="10"/>'
 _FAILED_SIGN = '<circle cx="12" cy="12" r="10"/><path class="line" d="M12 7v6.2M12 16.4v.4"/>'
-
-
-def escape(text: object) -> str:
-    """Text as HTML text or as an attribute's value; what cannot be sent (half of a surrogate pair) becomes `?`."""
-    return html.escape(str(text).encode("utf-8", "replace").decode("utf-8"), quote=True)
-
-
-def probability(p_harmful: float | None) -> str:
-    """Two decimals, never rounded up to a certainty that was not there."""
-    if p_harmful is None:
-        return NOTHING
-    if 0.0 < p_harmful < 0.01:
-        return "<0.01"
-    if 0.99 < p_harmful < 1.0:
-        return ">0.99"
-    return f"{p_harmful:.2f}"
-
-
-def clock(seconds: float, *, tenths: bool = False) -> str:
-    """0:07, 12:30, 1:02:03; with tenths 0:07.5, for clips so short that two marks would else look alike."""
-    ticks = round(seconds * 10) if tenths else 10 * int(seconds + 0.5)
-    whole = ticks // 10
-    hours, minutes, rest = whole // 3600, whole // 60 % 60, whole % 60
-    shown = f"{hours}:{minutes:02d}:{rest:02d}" if hours else f"{minutes}:{rest:02d}"
-    return f"{shown}.{ticks % 10}" if tenths else shown
-
-
-def duration(seconds: float | None) -> str:
-    """12 ms, 0.94 s, 14.2 s."""
-    if seconds is None:
-        return NOTHING
-    if seconds < 0.1:
-        return f"{seconds * 1000:.0f} ms"
-    return f"{seconds:.2f} s" if seconds < 10 else f"{seconds:.1f} s"
-
-
-# -- the card ---------------------------------------------------------------------------------------------------
 
 
 def card(progress: Progress, status: GuardStatus) -> str:
@@ -157,53 +120,15 @@ def _sides(progress: Progress, status: GuardStatus) -> str:
         rows.append(
             f'<tr data-side="{name}" data-absent="{str(absent).lower()}">'
             f'<th scope="row">{name.capitalize()}</th>'
-            f"<td>{_label(label, absent)}</td>"
-            f'<td class="gr-look">{_bar(first, progress.thresholds, f"First look at the {name}")}</td>'
-            f'<td class="gr-look">{_bar(deliberated, progress.thresholds, f"Deliberated, {name}")}</td></tr>'
+            f"<td>{label_cell(label, absent)}</td>"
+            f'<td class="gr-look">{harm_bar(first, progress.thresholds, f"First look at the {name}")}</td>'
+            f'<td class="gr-look">{harm_bar(deliberated, progress.thresholds, f"Deliberated, {name}")}</td></tr>'
         )
     return (
         '<table class="gr-sides"><caption class="gr-hidden">Labels and probabilities of harm</caption><thead><tr>'
         '<th scope="col"><span class="gr-hidden">Side</span></th><th scope="col">Label</th>'
         f'<th scope="col"{hint}>First look{" (raw)" if raw else ""}</th><th scope="col">Deliberated</th></tr></thead>'
         f"<tbody>{''.join(rows)}</tbody></table>"
-    )
-
-
-def side_rows(verdict: Verdict, *, has_response: bool) -> str:
-    """The table of a verdict alone: label, first look and deliberated probability of each side."""
-    rows = []
-    for name in ("request", "response")[: 1 + has_response]:
-        label = getattr(verdict.assessment, name) if verdict.assessment else None
-        first, deliberated = getattr(verdict.first_look, name), getattr(verdict.deliberated, name)
-        rows.append(
-            f'<tr data-side="{name}"><th scope="row">{name.capitalize()}</th><td>{_label(label, absent=False)}</td>'
-            f'<td class="gr-look">{_bar(first, verdict.thresholds, f"First look at the {name}")}</td>'
-            f'<td class="gr-look">{_bar(deliberated, verdict.thresholds, f"Deliberated, {name}")}</td></tr>'
-        )
-    return (
-        '<table class="gr-sides"><caption class="gr-hidden">The model\'s labels and probabilities of harm</caption>'
-        '<thead><tr><th scope="col"><span class="gr-hidden">Side</span></th><th scope="col">Label</th>'
-        '<th scope="col">First look</th><th scope="col">Deliberated</th></tr></thead>'
-        f"<tbody>{''.join(rows)}</tbody></table>"
-    )
-
-
-def _label(label: Label | None, absent: bool) -> str:
-    if absent:
-        return '<span class="gr-label" data-label="absent">none given</span>'
-    known = label in (Label.HARMFUL, Label.UNHARMFUL)
-    word = label.value if label is not None and known else NOTHING
-    return f'<span class="gr-label" data-label="{word if known else "unknown"}">{word}</span>'
-
-
-def _bar(p_harmful: float | None, thresholds: Thresholds, name: str) -> str:
-    share = 0.0 if p_harmful is None else p_harmful
-    zone = "none" if p_harmful is None else thresholds.decide(p_harmful).value
-    said = "not known yet" if p_harmful is None else f"{probability(p_harmful)} harmful"
-    return (
-        f'<span class="gr-bar" data-zone="{zone}" role="img" aria-label="{escape(f"{name}: {said}")}" '
-        f'style="--p:{share:.4f};--review:{thresholds.review:.3f};--block:{thresholds.block:.3f}"><i></i><b></b><b></b></span>'
-        f'<span class="gr-p">{escape(probability(p_harmful))}</span>'
     )
 
 
@@ -267,46 +192,3 @@ def copy_button(verdict: Verdict | None) -> str:
 
 
 # -- the header -------------------------------------------------------------------------------------------------
-
-BRAND = (
-    '<div class="gr-brand"><svg viewBox="0 0 24 24" aria-hidden="true" focusable="false">'
-    '<path d="M12 2.2l8 3v6.1c0 5-3.3 8.6-8 10.5-4.7-1.9-8-5.5-8-10.5V5.2z"/>'
-    '<path class="mark" d="M8 12.2l2.8 2.8L16 9.4"/>'
-    "</svg><h1>Guardroom</h1></div>"
-)
-
-THEME_TOGGLE = (
-    '<button type="button" class="gr-theme" data-theme-toggle aria-label="Switch between light and dark">'
-    '<svg viewBox="0 0 24 24" aria-hidden="true" focusable="false"><circle cx="12" cy="12" r="8.5"/>'
-    '<path class="half" d="M12 3.5a8.5 8.5 0 0 1 0 17z"/></svg></button>'
-)
-
-
-def status_line(status: GuardStatus) -> str:
-    """Which checkpoint is live, in what state, and where it runs."""
-    info = status.info
-    parts = [info.id if info else "guard", status.state]
-    if status.state == "ready":
-        parts += [part for part in (status.device, status.dtype) if part]
-    detail = "" if status.message == READY else f'<span class="gr-detail">{escape(status.message)}</span>'
-    words = "".join(f"<span>{escape(part)}</span>" for part in parts)
-    return (
-        f'<div class="gr-status" data-state="{status.state}" role="status"><i aria-hidden="true"></i>'
-        f'<span class="gr-parts">{words}</span>{detail}</div>'
-    )
-
-
-def load_progress(progress: LoadProgress) -> str:
-    """A bar and a sentence."""
-    percent = round(100 * min(max(progress.fraction, 0.0), 1.0))
-    return (
-        f'<div class="gr-load" role="progressbar" aria-label="Loading" aria-valuemin="0" aria-valuemax="100" '
-        f'aria-valuenow="{percent}"><span style="width:{percent}%"></span></div>'
-        f'<p class="gr-message">{escape(progress.message)}</p>'
-    )
-
-
-def message(text: str, kind: Literal["plain", "good", "bad"] = "plain") -> str:
-    """One sentence to a person."""
-    role = "alert" if kind == "bad" else "status"
-    return f'<p class="gr-message" data-kind="{kind}" role="{role}">{escape(text)}</p>' if text else ""

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from urllib.parse import quote
 
-from app.moderate import card as present
+from app.markup.numbers import clock
+from app.markup.text import escape, message
 from app.shared.services import Services
 from core.errors import GuardroomError
 from core.types import MediaRef
@@ -17,7 +18,7 @@ def preview(services: Services, file: str | None) -> str:
     try:
         media = services.sample("", None, file).media[0]
     except GuardroomError as error:
-        return present.message(str(error), "bad")
+        return message(str(error), "bad")
     return player(media, f"gradio_api/file={quote(file)}")
 
 
@@ -25,12 +26,12 @@ def player(media: MediaRef, url: str) -> str:
     """An image, or a video with its controls. A `url` relative to the page works behind a path prefix as well."""
     size = f"{media.width} × {media.height}"
     if media.media_type.startswith("image/"):
-        shown = f'<img src="{present.escape(url)}" alt="The given picture, {size}">'
+        shown = f'<img src="{escape(url)}" alt="The given picture, {size}">'
     else:
         shown = (
-            f'<video src="{present.escape(url)}" controls muted playsinline preload="metadata" '
+            f'<video src="{escape(url)}" controls muted playsinline preload="metadata" '
             'aria-label="The given video"></video>'
         )
-    length = f" · {present.clock(media.duration_s)}" if media.duration_s is not None else ""
+    length = f" · {clock(media.duration_s)}" if media.duration_s is not None else ""
     caption = f"{media.media_type} · {size}{length}"
-    return f'<figure class="gr-figure">{shown}<figcaption>{present.escape(caption)}</figcaption></figure>'
+    return f'<figure class="gr-figure">{shown}<figcaption>{escape(caption)}</figcaption></figure>'

@@ -11,8 +11,9 @@ from typing import Any
 
 import gradio as gr
 
+from app.markup import evidence
+from app.markup.text import message
 from app.moderate import card as present
-from app.moderate import evidence
 from app.moderate.examples import EXAMPLES
 from app.moderate.layout import Parts, lay_out
 from app.moderate.preview import preview
@@ -253,18 +254,18 @@ def _reported(
 ) -> dict[Any, Any]:
     """Keep the sample, its verdict and the note, and say so."""
     if not isinstance(shown, Shown):
-        return {parts.said: present.message("There is no verdict to report.", "bad")}
+        return {parts.said: message("There is no verdict to report.", "bad")}
     person = person or f"visitor-{uuid.uuid4().hex[:12]}"
     try:
         store = services.store()
         store.record(shown.sample, shown.verdict)
         store.report(shown.verdict.id, note or "", person)
     except GuardroomError as error:
-        return {parts.said: present.message(str(error), "bad")}
+        return {parts.said: message(str(error), "bad")}
     return {
         parts.report: gr.Group(visible=False),
         parts.note: "",
-        parts.said: present.message("Thank you. The sample, its verdict and your note are kept for review.", "good"),
+        parts.said: message("Thank you. The sample, its verdict and your note are kept for review.", "good"),
         parts.wrong: gr.Button(interactive=False),
         parts.person: person,
     }

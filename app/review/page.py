@@ -7,8 +7,8 @@ from typing import Any
 import gradio as gr
 
 from app.data import tab as data_tab
+from app.markup.text import message
 from app.mine import tab as mine_tab
-from app.moderate.card import message
 from app.review import samples_tab as sample_tab
 from app.review import tab as review_tab
 from app.shared.services import Services

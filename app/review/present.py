@@ -8,8 +8,10 @@ from typing import TYPE_CHECKING
 
 from annotation_store.reasons import KIND_NAMES, ReasonKind
 from annotation_store.review_values import EventKind, Evidence, EvidencePart, Item, Left, Pace, QueueFilter, Recent
-from app.moderate.card import clock, escape, side_rows
-from app.moderate.evidence import harm_over_time
+from app.markup.evidence import harm_over_time
+from app.markup.numbers import clock
+from app.markup.text import escape, excerpt, letters
+from app.markup.verdicts import label_words, side_rows
 from app.review.form import Form, lines_of, steps_of
 from app.review.keys import KEYS, actions
 from core.policy import Policy
@@ -26,12 +28,6 @@ SKIP_REASONS = (
     "The policy does not say",
     "I would rather not look at this",
 )
-
-
-def letters(text: str) -> str:
-    """Text whose characters the browser keeps one by one, so that its offsets are those of the stored text."""
-    kept = escape(text.replace("\0", "\ufffd"))
-    return kept.replace("\r", "&#13;")
 
 
 # -- the bar above ------------------------------------------------------------------------------------------------
@@ -213,18 +209,6 @@ def _near(each: Neighbour) -> str:
         f"{escape(excerpt(each.sample.request, 140))}</button>"
         f'<div>{labels}<span class="gr-quiet"> {escape(alike)}{escape(" · " + by if by else "")}</span></div></li>'
     )
-
-
-def label_words(label: Label) -> str:
-    """A label with its colour; the word says it as well."""
-    known = label in (Label.HARMFUL, Label.UNHARMFUL)
-    return f'<span class="gr-label" data-label="{label.value if known else "unknown"}">{label.value}</span>'
-
-
-def excerpt(text: str, most: int) -> str:
-    """The beginning of a text on one line."""
-    flat = " ".join(text.split())
-    return (flat if len(flat) <= most else flat[: most - 1] + "…") or "(no words)"
 
 
 def policy_page(policy: Policy) -> str:

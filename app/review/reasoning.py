@@ -8,7 +8,8 @@ from typing import Any
 
 import gradio as gr
 
-from app.moderate.card import message, probability
+from app.markup.numbers import probability
+from app.markup.text import message
 from app.moderate.tab import QUEUE
 from app.review import present
 from app.review.fields import Changes, page_of, streaming, with_form

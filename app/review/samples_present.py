@@ -7,9 +7,10 @@ from typing import TYPE_CHECKING
 
 from annotation_store.reasons import KIND_NAMES
 from annotation_store.review_values import EventKind, FoundPage, LabelRecord, Trail
-from app.moderate.card import escape, probability, side_rows
+from app.markup.numbers import probability
+from app.markup.text import escape, excerpt, letters
+from app.markup.verdicts import label_words, side_rows
 from app.review.form import steps_of
-from app.review.present import excerpt, label_words, letters
 from core.types import Label, Verdict
 
 if TYPE_CHECKING:

@@ -6,7 +6,7 @@ from typing import Any
 
 import gradio as gr
 
-from app.moderate.card import message
+from app.markup.text import message
 from app.review import samples_present as present
 from app.review.lineage import jobs_of
 from app.shared.services import Services

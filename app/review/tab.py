@@ -13,7 +13,7 @@ import gradio as gr
 
 from annotation_store.reasons import ReasonKind
 from annotation_store.review_values import QueueFilter
-from app.moderate.card import message
+from app.markup.text import message
 from app.review import present
 from app.review.fields import Changes, page_of, with_form, with_message
 from app.review.form import (

@@ -6,8 +6,8 @@ import logging
 import threading
 from collections.abc import Callable, Collection
 
-from core.errors import GuardroomError
 from core.beside_training import Beside, LiveWhileTraining, beside_jobs, has_room
+from core.errors import GuardroomError
 from core.serving.live import LiveGuard
 
 log = logging.getLogger(__name__)

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from core.checkpoints.folder import local_folder, open_checkpoint
 from core.checkpoints.registry import OriginCard, Promotion, Registry
-from core.errors import CheckpointError, JobError, PromotionRefused
+from core.errors import CheckpointError, InputError, JobError, PromotionRefused
 from core.evaluation.gate import GateDecision, judge
 from core.serving.live import LoadProgress
 from core.settings import BUILTIN
@@ -29,6 +29,20 @@ Tell = Callable[[LoadProgress], None]
 def registry(services: Services) -> Registry:
     """The checkpoints and promotions of the data root."""
     return Registry(services.settings.data)
+
+
+def base_source(services: Services, named: str) -> str:
+    """What a job loads: the folder of a checkpoint of the registry; any other name is a source already.
+
+    Raises:
+        InputError: nothing is named.
+        CheckpointError: the weights of a checkpoint of the registry have changed.
+    """
+    named = named.strip()
+    if not named:
+        raise InputError("No base checkpoint is named: built-in, one of the registry, a folder, or a Hub id.")
+    known = registry(services)
+    return known.source(named) if named in {card.id for card in known.cards()} else named
 
 
 # -- what is live -------------------------------------------------------------------------------------------------

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 from app.shared.chores import Chores
 from app.shared.desks import Desks
 from app.shared.identity import OwnerGate
-from app.shared.media_route import MediaAddresses
+from app.shared.media_addresses import MediaAddresses
 from app.shared.stops import Stops
 from app.shared.tasks import Tasks
 from core.errors import EmptyRequest, GuardroomError, InputError, JobError

@@ -12,7 +12,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from app.moderate.card import escape
+from app.markup.text import escape
 
 MOST_POINTS = 240
 """Points that a curve is drawn with; of longer series every so many are averaged."""

@@ -331,7 +331,8 @@ def flipped_bits(count: int, folder: Path, *, seed: int = 1) -> Found:
     from starlette.applications import Starlette
     from starlette.testclient import TestClient
 
-    from app.shared.media_route import MediaAddresses, serve
+    from app.shared.media_addresses import MediaAddresses
+    from app.shared.media_route import serve
 
     found, dice = Found(), random.Random(seed)
     limits = MediaLimits()

@@ -11,6 +11,7 @@ from train_jobs.grpo.open_rollout import keep_open, read_open, remove_open
 from train_jobs.grpo.scoring import Scored, figures
 from train_jobs.recipes.grpo import GrpoSettings
 from train_jobs.rules.clipping import clip_bound
+from train_jobs.runs.specs import TRAINING
 from train_jobs.training.callbacks import device_memory
 
 if TYPE_CHECKING:
@@ -75,7 +76,7 @@ def make_callback(context: JobContext, settings: GrpoSettings, steps: int) -> An
             self.trainer._step = state.global_step * args.gradient_accumulation_steps
             self._reopen(state.global_step)
             self._begun = time.monotonic()
-            context.progress(state.global_step, steps, "training")
+            context.progress(state.global_step, steps, TRAINING)
 
         def on_step_begin(self, args: Any, state: Any, control: Any, **given: Any) -> None:
             """Close the clip range (GuardReasoner-VL)."""
@@ -85,7 +86,7 @@ def make_callback(context: JobContext, settings: GrpoSettings, steps: int) -> An
 
         def on_step_end(self, args: Any, state: Any, control: Any, **given: Any) -> None:
             """A stop saves first."""
-            context.progress(state.global_step, steps, "training")
+            context.progress(state.global_step, steps, TRAINING)
             if context.stop_agreed():
                 self.stopping = True
                 control.should_save = True

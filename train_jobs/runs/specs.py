@@ -19,6 +19,9 @@ from urllib.parse import urlsplit
 
 from core.errors import JobError
 
+TRAINING = "training"
+"""What a training calls its steps in its progress."""
+
 _DEVICE = re.compile(r"cpu|mps|cuda(:\d{1,3})?")
 _SECRET_NAMES = frozenset(
     {"api_key", "engine_key", "owner_token", "hf_token", "password", "secret", "access_token", "auth_token"}

@@ -8,7 +8,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from train_jobs.runs.context import JobContext
+    from train_jobs.runs.specs import TRAINING
+from train_jobs.runs.context import JobContext
 
 
 def make_callback(context: JobContext, steps: int, validation: Callable[[], float | None]) -> Any:
@@ -34,11 +35,11 @@ def make_callback(context: JobContext, steps: int, validation: Callable[[], floa
         def on_train_begin(self, args: Any, state: Any, control: Any, **given: Any) -> None:
             """The clock for the first step."""
             self._seen_at = time.monotonic()
-            context.progress(state.global_step, steps, "training")
+            context.progress(state.global_step, steps, TRAINING)
 
         def on_step_end(self, args: Any, state: Any, control: Any, **given: Any) -> None:
             """A stop saves first."""
-            context.progress(state.global_step, steps, "training")
+            context.progress(state.global_step, steps, TRAINING)
             if context.stop_agreed():
                 self.stopping = True
                 control.should_save = True

@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Any
 
 import gradio as gr
 
-from app.data import present as data_present
-from app.moderate.card import message
+from app.markup.tables import progress_bar
+from app.markup.text import message
 from app.shared.services import Services
 from app.shared.tasks import Task
 from app.train.runs import mined_present as present
@@ -79,9 +79,9 @@ class MinedPane:
             self.services.gate.check(offered, http.headers)
             view = run_views.view(self.services, opened or "")
             task = self.services.tasks.begin(TASK, lambda task: send_mined(self.services, view, bool(reopen), task))
-            yield {parts.sent: data_present.bar(0, "Reading…"), parts.send: gr.Button(interactive=False)}
+            yield {parts.sent: progress_bar(0, "Reading…"), parts.send: gr.Button(interactive=False)}
             for done, total in task.follow():
-                yield {parts.sent: data_present.bar(done / max(total, 1), f"{done:,} of {total:,}")}
+                yield {parts.sent: progress_bar(done / max(total, 1), f"{done:,} of {total:,}")}
             yield {
                 parts.sent: message(present.sent(task.outcome.result()), "good"),
                 parts.send: gr.Button(interactive=True),

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
-from app.data.present import table
+from app.markup.tables import table
+from app.markup.text import escape
 from app.mine.present import RULES
-from app.moderate.card import escape
 from core.mining.rules import KeepRule
 
 if TYPE_CHECKING:

@@ -7,10 +7,10 @@ from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from app.data.present import table
-from app.moderate.card import escape
+from app.markup.tables import table
+from app.markup.text import escape
 from app.train.plots import figure
-from train_jobs.runs.specs import JobKind, JobState, JobStatus
+from train_jobs.runs.specs import TRAINING, JobKind, JobState, JobStatus
 
 if TYPE_CHECKING:
     from app.train.runs.views import RunLine, RunView
@@ -22,8 +22,6 @@ STATE_WORDS = {
     JobState.FAILED: "Failed",
     JobState.CANCELLED: "Cancelled",
 }
-TRAINING = "training"
-"""What a training calls its steps in its progress."""
 KIND_WORDS = {
     JobKind.SFT: "training", JobKind.EVALUATE: "evaluation", JobKind.MINE: "mining", JobKind.GRPO: "RL training",
 }  # fmt: skip

@@ -15,7 +15,7 @@ from typing import Any
 
 import gradio as gr
 
-from app.moderate.card import message
+from app.markup.text import message
 from app.shared.services import Services
 from app.train.runs import rollouts_present as present
 from app.train.runs import views as run_views

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
-from app.moderate.card import escape
-from app.review.present import excerpt, label_words, letters
+from app.markup.text import escape, excerpt, letters
+from app.markup.verdicts import label_words
 from app.train.plots import TERMS, figure
 from core.types import Label
 from train_jobs.grpo.rollout_groups import Group, GroupFigures, Prompt, Shown, is_right

@@ -12,7 +12,7 @@ from typing import Any
 
 import gradio as gr
 
-from app.moderate.card import message
+from app.markup.text import message
 from app.shared.services import Services
 from app.train.plots import Curves, plots
 from app.train.runs import present

@@ -13,7 +13,6 @@ from typing import TYPE_CHECKING, Any
 
 from app.shared import promotion
 from app.train.plots import SERIES, PlotGroup, grpo_groups, points
-from app.train.runs.present import TRAINING
 from app.train.start import drafts as training
 from app.train.start.drafts import Draft
 from core.errors import JobError, SnapshotError
@@ -22,7 +21,7 @@ from train_jobs.recipes.files import SETTINGS
 from train_jobs.recipes.grpo import check_grpo
 from train_jobs.rules.rewards import ACCURACY, reward
 from train_jobs.runs.folder import RunFolder
-from train_jobs.runs.specs import JobKind, JobSpec, JobState, JobStatus
+from train_jobs.runs.specs import TRAINING, JobKind, JobSpec, JobState, JobStatus
 
 if TYPE_CHECKING:
     from app.shared.services import Services

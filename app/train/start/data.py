@@ -9,7 +9,8 @@ from typing import Any
 import gradio as gr
 
 from app.data import present as data_present
-from app.moderate.card import message
+from app.markup.tables import progress_bar
+from app.markup.text import message
 from app.shared.services import Services
 from app.shared.tasks import Task
 from app.train.start import drafts as training
@@ -101,7 +102,7 @@ class TrainData:
                 return services.freeze(selection, (name or "").strip() or "for training", "owner", task.tell, task.stop)
 
             task = services.tasks.begin("snapshot", work)
-            yield {parts.frozen: data_present.bar(0, "Comparing…")}
+            yield {parts.frozen: progress_bar(0, "Comparing…")}
             for progress in task.follow():
                 yield {parts.frozen: data_present.freezing(progress)}
             info = task.outcome.result()
@@ -129,9 +130,9 @@ class TrainData:
                 )  # fmt: skip
 
             task = services.tasks.begin(LEAKS, work)
-            yield data_present.bar(0, "Reading…")
+            yield progress_bar(0, "Reading…")
             for done, total in task.follow():
-                yield data_present.bar(done / max(total, 1), f"Compared {done:,} of {total:,}")
+                yield progress_bar(done / max(total, 1), f"Compared {done:,} of {total:,}")
             yield present.leaks(task.outcome.result())
         except GuardroomError as error:
             yield message(str(error), "bad")

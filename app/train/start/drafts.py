@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from app.shared import promotion
+from app.shared.promotion import base_source
 from app.train.start import counts as snapshot_counts
 from core.errors import InputError
 from core.settings import BUILTIN, REPOSITORY
@@ -218,20 +219,6 @@ def spec_from_json(services: Services, said: Any) -> JobSpec:
             cloned_from=said.get("cloned_from"),
         ),
     )
-
-
-def base_source(services: Services, named: str) -> str:
-    """What a job loads: the folder of a checkpoint of the registry; any other name is a source already.
-
-    Raises:
-        InputError: nothing is named.
-        CheckpointError: the weights of a checkpoint of the registry have changed.
-    """
-    named = named.strip()
-    if not named:
-        raise InputError("No base checkpoint is named: built-in, one of the registry, a folder, or a Hub id.")
-    known = promotion.registry(services)
-    return known.source(named) if named in {card.id for card in known.cards()} else named
 
 
 def different(usual: Mapping[str, Any], settings: Mapping[str, Any]) -> dict[str, Any]:

@@ -13,9 +13,9 @@ from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
 
-from app.evaluate.rows_present import Address, veiled
-from app.moderate.card import escape
-from app.review.present import label_words, letters
+from app.markup.media import Address, veiled
+from app.markup.text import escape, letters
+from app.markup.verdicts import label_words
 from core.errors import GuardroomError
 from core.media import images
 from core.media.identify import HEAD_BYTES, identify

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-from app.data.present import table
-from app.moderate.card import escape, message
+from app.markup.tables import table
+from app.markup.text import escape, message
 from app.train.plots import figure
 from app.train.start.counts import Facet, SnapshotCounts
 from app.train.start.leakage import LeakReport

@@ -9,7 +9,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 
-from app.moderate.card import escape
+from app.markup.text import escape
 from core.mining.rules import Answer
 from core.types import Label
 from train_jobs.rules.rewards import RewardRule, reward

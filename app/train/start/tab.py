@@ -7,7 +7,7 @@ from typing import Any
 
 import gradio as gr
 
-from app.moderate.card import escape, message
+from app.markup.text import escape, message
 from app.shared.services import Services
 from app.train.start import drafts as training
 from app.train.start import estimate as train_estimate

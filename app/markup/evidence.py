@@ -7,7 +7,8 @@ import io
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from app.moderate.card import clock, escape, probability
+from app.markup.numbers import clock, probability
+from app.markup.text import escape
 from core.judging.windows import spread
 from core.media.vision import DecodedMedia, Frames
 from core.types import Thresholds, WindowScore

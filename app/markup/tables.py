@@ -1,0 +1,23 @@
+"""Tables and bars of progress as HTML."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from app.markup.text import escape
+
+
+def table(names: Sequence[str], rows: str) -> str:
+    """A table that scrolls sideways by itself."""
+    head = "".join(f'<th scope="col">{escape(name)}</th>' for name in names)
+    return f'<div class="gr-d-table"><table><thead><tr>{head}</tr></thead><tbody>{rows}</tbody></table></div>'
+
+
+def progress_bar(share: float, words: str) -> str:
+    """How far something is."""
+    percent = round(100 * min(max(share, 0.0), 1.0))
+    return (
+        '<div class="gr-load" role="progressbar" aria-label="Progress" aria-valuemin="0" aria-valuemax="100" '
+        f'aria-valuenow="{percent}"><span style="width:{percent}%"></span></div>'
+        f'<p class="gr-message">{escape(words)}</p>'
+    )
