@@ -32,6 +32,7 @@ Files in and out, packages of their own
 
 Inside transactions
     samples, labels, events, words, next_item    rows from values and back
+    items                                        opened and closed, with reasons and counters
     chunk                                        some thousand rows of an import at once
     models/, migrations/, migrate                the tables and how they grew
     columns                                      texts, times, ids and JSON as columns

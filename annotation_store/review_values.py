@@ -7,6 +7,7 @@ from enum import StrEnum
 
 from annotation_store.reasons import Reason, ReasonKind
 from annotation_store.values import Report
+from core.snapshots.folder import Split
 from core.types import Assessment, Label, Modality, Sample, Verdict
 
 
@@ -314,3 +315,14 @@ class AuditFigures:
 
     audit: Agreement
     others: Agreement
+
+
+@dataclass(frozen=True, slots=True)
+class Exported:
+    """A selected sample, with the label that counts."""
+
+    sample_id: str
+    """`Sample.id`, kept so that it need not be computed again."""
+    sample: Sample
+    label: LabelRecord | None
+    split: Split | None

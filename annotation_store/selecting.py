@@ -21,7 +21,7 @@ from annotation_store.models import (
     SampleRow,
     SettledLabelRow,
 )
-from annotation_store.outgoing.rows import Exported
+from annotation_store.review_values import Exported
 from annotation_store.samples import MANY, read_samples
 from core.errors import InputError
 from core.snapshots.folder import Split

@@ -11,6 +11,7 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
+from graphlib import CycleError, TopologicalSorter
 from pathlib import Path
 
 import pytest
@@ -145,6 +146,26 @@ def test_the_arrows_go_one_way(module: str) -> None:
     assert not wrong, f"{module} imports {sorted(wrong)}; {package} may import {sorted(MAY_USE[package])}"
     strange = {name for name in used & ONLY_IN.keys() if ONLY_IN[name] != package}
     assert not strange, f"{module} imports {sorted(strange)}, which only {[ONLY_IN[each] for each in strange]} may"
+
+
+def circle(depth: int | None) -> list[str]:
+    """Modules that import each other in a circle; with a depth, their packages (`a.b` of `a.b.c` at depth 2)."""
+    uses: dict[str, set[str]] = {}
+    for module, imports in MODULES.items():
+        place = ".".join(module.split(".")[:depth])
+        found = {".".join(name.split(".")[:depth]) for name in imports.everywhere if name in MODULES}
+        above = {place.rpartition(".")[0], place.partition(".")[0]}  # `from a.b import c` names the package a.b as well
+        uses.setdefault(place, set()).update(found - above - {place})
+    try:
+        TopologicalSorter(uses).prepare()
+    except CycleError as error:
+        return list(error.args[1])
+    return []
+
+
+@pytest.mark.parametrize("depth", [None, 2, 3])
+def test_nothing_imports_in_a_circle(depth: int | None) -> None:
+    assert circle(depth) == []
 
 
 @pytest.mark.parametrize("module", sorted(MODULES.keys() - HEAVY_AT_THE_TOP))

@@ -2,19 +2,16 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from annotation_store.outgoing.exact import EXACT, messages_digest
 from core.errors import InputError, ProtocolError, UnparseableOutput
 from core.prompt.protocol import Protocol, parse_completion, protocol_from_sharegpt, render_target, split_completion
 from core.types import Assessment, Label
-
-EXACT = "guardroom"
-"""A column of Guardroom's own exports: the plain row as JSON text, with the digest of the messages beside it."""
 
 _ROLES = {"human": "user", "gpt": "assistant"}
 _PLACE = re.compile(r"<(?:image|video|audio)>\n?")
@@ -33,16 +30,6 @@ class Conversation:
     target: str | None = None
     """The assistant's turn, where it is not what our own rendering would write."""
     protocol_version: str | None = None
-
-
-def messages_digest(messages: Any) -> str:
-    """The digest that goes with the exact row, so that messages edited by hand are read anew."""
-    digest = hashlib.sha256()
-    for turn in messages:
-        for part in (str(turn["role"]), str(turn["content"])):
-            # The length keeps texts apart that only differ in where one ends.
-            digest.update(f"{len(part)} {part}".encode("utf-8", "surrogatepass"))
-    return digest.hexdigest()
 
 
 def exact_row(row: Mapping[str, Any], messages: Any) -> dict[str, Any] | None:

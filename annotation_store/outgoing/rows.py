@@ -3,25 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from typing import Any
 
-from annotation_store.review_values import Evidence, EvidencePart, LabelDraft, LabelRecord, Reasoning
-from core.snapshots.folder import Split
-from core.types import Label, Sample
+from annotation_store.review_values import Evidence, EvidencePart, Exported, LabelDraft, Reasoning
+from core.types import Label
 
 STATED = (Label.HARMFUL, Label.UNHARMFUL)
-
-
-@dataclass(frozen=True, slots=True)
-class Exported:
-    """A selected sample, with the label that counts."""
-
-    sample_id: str
-    """`Sample.id`, kept so that it need not be computed again."""
-    sample: Sample
-    label: LabelRecord | None
-    split: Split | None
 
 
 def plain_row(item: Exported, media: list[str]) -> dict[str, Any]:

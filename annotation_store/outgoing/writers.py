@@ -12,8 +12,9 @@ from typing import Any, BinaryIO
 
 from annotation_store.columns import escape_text
 from annotation_store.outgoing.cells import CSV_MARK, PARQUET_MARK, write_cell
-from annotation_store.outgoing.rows import Exported, plain_row
+from annotation_store.outgoing.rows import plain_row
 from annotation_store.outgoing.sharegpt_rows import ShareGptRows
+from annotation_store.review_values import Exported
 from core.json_lines import json_line
 
 Place = Callable[[Exported], list[str]]

@@ -19,7 +19,8 @@ from annotation_store.database import explained
 from annotation_store.duplicates.grouping import assign_splits
 from annotation_store.duplicates.passing import mark_duplicates
 from annotation_store.models import SampleRow, SnapshotMemberRow, SnapshotRow
-from annotation_store.outgoing.rows import STATED, Exported
+from annotation_store.outgoing.rows import STATED
+from annotation_store.review_values import Exported
 from annotation_store.selecting import Selection, count_selected, read_selected, selected
 from annotation_store.snapshots.folders import RowFiles, copy_media, sync_folder, write_manifest
 from annotation_store.snapshots.listing import snapshot

@@ -6,14 +6,9 @@ import hashlib
 import hmac
 import secrets
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
 from urllib.parse import quote
 
 from core.types import MediaRef
-
-if TYPE_CHECKING:
-    pass
-
 
 PREFIX = "guardroom-media"
 

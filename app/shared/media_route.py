@@ -11,7 +11,6 @@ from core.errors import GuardroomError, MediaDamaged
 if TYPE_CHECKING:
     from app.shared.services import Services
 
-
 HEADERS = {
     "X-Content-Type-Options": "nosniff",
     "Content-Security-Policy": "default-src 'none'; sandbox",
