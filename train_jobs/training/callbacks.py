@@ -7,9 +7,10 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from train_jobs.runs.specs import TRAINING
+
 if TYPE_CHECKING:
-    from train_jobs.runs.specs import TRAINING
-from train_jobs.runs.context import JobContext
+    from train_jobs.runs.context import JobContext
 
 
 def make_callback(context: JobContext, steps: int, validation: Callable[[], float | None]) -> Any:
