@@ -23,9 +23,9 @@ from train_jobs.training.estimate import (
     trained_parameters,
 )
 
-BUILTIN_COMPLETIONS_PER_S = 10.0
-"""Completions of the built-in guard a second on a free CPU core, drawn and trained on: a rough figure until a run has
-measured one."""
+BUILTIN_COMPLETIONS_PER_S = 7.6
+"""Completions of the built-in guard a second on two free CPU cores, drawn and trained on (of 75 tokens each, as `python
+-m tests.benchmark --training grpo` measured them): a rough figure until a run on this machine has measured one."""
 REMEDIES = (
     "a smaller micro-batch or fewer sequences generated at once, shorter completions, gradient checkpointing or LoRA"
 )
@@ -78,7 +78,9 @@ def estimate_grpo(
     if seconds is None:
         words.append(NO_SPEED)
     else:
-        by = "an earlier run's speed" if completions_per_s else "a rough figure for the built-in guard on one free core"
+        by = (
+            "an earlier run's speed" if completions_per_s else "a rough figure for the built-in guard on two free cores"
+        )
         words.append(f"{'At most about' if mines else 'About'} {duration(seconds)} by {by}.")
     return Estimate(memory, free, trained, drawn, steps, seconds, tuple(words))
 

@@ -24,8 +24,9 @@ OVERHEAD_BYTES = {"cuda": 700 * 1024**2, "mps": 300 * 1024**2, "cpu": 600 * 1024
 VISION = ("visual", "vision_tower")
 BUILTIN_PARAMETERS = 10_000_000
 """Up to this size a checkpoint is about the size of the built-in guard, whose speed on a CPU is roughly known."""
-BUILTIN_TOKENS_PER_S = 2_000.0
-"""Trained tokens a second of the built-in guard on a free CPU core: a rough figure until a run has measured one."""
+BUILTIN_TOKENS_PER_S = 3_600.0
+"""Trained tokens a second of the built-in guard on two free CPU cores (35 rows of 104 tokens, as `python -m
+tests.benchmark --training sft` measured them): a rough figure until a run on this machine has measured one."""
 REMEDIES = "a smaller micro-batch, shorter sequences, gradient checkpointing or LoRA"
 TIGHT = 0.85
 """Share of the free memory from which the estimate says that it may not fit."""
@@ -190,7 +191,7 @@ def estimate(
         words.append(NO_SPEED)
     else:
         by = (
-            "a rough figure for the built-in guard on one free core"
+            "a rough figure for the built-in guard on two free cores"
             if tokens_per_s is None
             else "an earlier run's speed"
         )
