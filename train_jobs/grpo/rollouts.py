@@ -23,7 +23,7 @@ from train_jobs.runs.folder import RunFolder
 from train_jobs.runs.forgotten import forgotten
 
 OPEN = "open-*.pt"
-"""What is left of a rollout inside which a checkpoint was saved; see `train_jobs.open_rollout`."""
+"""What is left of a rollout inside which a checkpoint was saved; see `train_jobs.grpo.open_rollout`."""
 _STEP = re.compile(r"step-(\d{6,})(?:-p(\d+))?\.jsonl")
 
 
