@@ -2,25 +2,31 @@
 
 from __future__ import annotations
 
-from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
 
 from sqlalchemy import Connection, bindparam, select, update
 
 from annotation_store.columns import new_ids, now_text
 from annotation_store.database import index_samples
-from annotation_store.items import FIRST, OPEN, Counted, add_reasons, change_counts, counted_as
+from annotation_store.items import add_reasons
 from annotation_store.labels import evidence_values, label_values, read_labels, reasoning_values, settle, write_label
-from annotation_store.many import insert_many, keys_of_new, known_samples, last_key, parts
+from annotation_store.many import (
+    insert_for_range,
+    insert_many,
+    is_range,
+    keys_of_new,
+    known_samples,
+    last_key,
+    parts,
+    ranges,
+)
 from annotation_store.models import (
     EvidenceRow,
     ImportBatchRow,
     ImportedSampleRow,
     LabelReasoningRow,
     LabelRow,
-    QueueItemRow,
-    QueueReasonRow,
     RefusedRow,
     SampleMediaRow,
     SampleRow,
@@ -28,6 +34,7 @@ from annotation_store.models import (
     SettledLabelRow,
     TombstoneRow,
 )
+from annotation_store.queue_many import queue_new
 from annotation_store.reasons import Reason
 from annotation_store.review_values import LabelDraft
 from annotation_store.samples import keep_media
@@ -206,7 +213,11 @@ class Chunk:
             **{name: [each[name] for each in values] for name in values[0]},
         )
         label_keys = list(keys_of_new(self.connection, LabelRow, ids, last).values())
-        insert_many(self.connection, SettledLabelRow, len(values), sample_key=sample_keys, label_key=label_keys)
+        if is_range(label_keys):
+            taken = {"sample_key": LabelRow.sample_key, "label_key": LabelRow.key}
+            insert_for_range(self.connection, SettledLabelRow, taken, label_keys[0], label_keys[-1])
+        else:
+            insert_many(self.connection, SettledLabelRow, len(values), sample_key=sample_keys, label_key=label_keys)
         keyed = [(label_key, draft) for label_key, (_, draft) in zip(label_keys, drafts, strict=True)]
         reasoned = [{"label_key": key} | reasoning_values(said.reasoning) for key, said in keyed if said.reasoning]
         shown = [{"label_key": key} | evidence_values(each) for key, said in keyed for each in said.evidence]
@@ -217,44 +228,14 @@ class Chunk:
         return len(values)
 
     def _reasons_of_new(self, fresh: Sequence[tuple[int, ImportRow]]) -> int:
-        queued = [(key, row.sample.modality.value, row.reasons) for key, row in fresh if row.reasons]
-        if not queued:
-            return 0
-        given: list[tuple[int, str, str, Reason]] = []
-        alike: Counter[tuple[Counted, ...]] = Counter()
-        for key, modality, reasons in queued:
-            own = [(key, modality, kind, each) for kind, each in {each.kind.value: each for each in reasons}.items()]
-            given += own
-            alike[tuple([(kind, modality, each.checkpoint_id) for _, _, kind, each in own])] += 1
-        changes: Counter[Counted] = Counter()
-        for own_reasons, count in alike.items():
-            for counted in {counted for each in own_reasons for counted in counted_as(*each)}:
-                changes[counted] += count
-        insert_many(
+        queued = [(key, row) for key, row in fresh if row.reasons]
+        queue_new(
             self.connection,
-            QueueItemRow,
-            len(queued),
-            sample_key=[key for key, _, _ in queued],
-            state=OPEN,
-            stage=FIRST,
-            created_at=self.now,
-            changed_at=self.now,
+            [key for key, _ in queued],
+            [row.sample.modality for _, row in queued],
+            [row.reasons for _, row in queued],
+            self.now,
         )
-        insert_many(
-            self.connection,
-            QueueReasonRow,
-            len(given),
-            sample_key=[each[0] for each in given],
-            kind=[each[2] for each in given],
-            checkpoint_id=[each[3].checkpoint_id for each in given],
-            modality=[each[1] for each in given],
-            open=True,
-            turn=0,
-            weakness=[1.0 - min(max(each[3].strength, 0.0), 1.0) for each in given],
-            words=[each[3].words for each in given],
-            created_at=self.now,
-        )
-        change_counts(self.connection, changes)
         return len(queued)
 
     def _gather_words(self, fresh: Sequence[tuple[int, ImportRow]]) -> None:
@@ -271,8 +252,8 @@ class Chunk:
 
     def _index(self, fresh: Sequence[tuple[int, ImportRow]]) -> None:
         """The words of new samples into the search index, all at once."""
-        # Under the write lock the keys of new rows follow one another; a gap would only mean another stretch.
-        for first, last in _stretches(sorted(key for key, _ in fresh)):
+        # Under the write lock the keys of new rows follow one another; a gap would only mean another range.
+        for first, last in ranges(sorted(key for key, _ in fresh)):
             index_samples(self.connection, first, last)
 
     def _label_of_known(self, key: int, row: ImportRow) -> int:
@@ -323,12 +304,3 @@ class Chunk:
             row=[each.row for each in refused],
             reason=[each.reason for each in refused],
         )
-
-
-def _stretches(keys: Sequence[int]) -> Iterator[tuple[int, int]]:
-    """Runs of keys that follow one another: 1, 2, 3, 7 gives 1 to 3 and 7 to 7."""
-    start = 0
-    for at in range(1, len(keys) + 1):
-        if at == len(keys) or keys[at] != keys[at - 1] + 1:
-            yield keys[start], keys[at - 1]
-            start = at

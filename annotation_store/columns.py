@@ -27,9 +27,18 @@ def escape_text(text: str) -> str:
     NUL (which PostgreSQL refuses), lone surrogates (which UTF-8 cannot carry) and the mark itself become the mark
     and four hexadecimal digits. `unescape_text` is the exact inverse.
     """
-    if text.isascii() and "\x00" not in text and _MARK not in text:
+    if "\x00" not in text and _MARK not in text and (text.isascii() or _is_unicode(text)):
         return text  # what nearly all texts are, found out without looking at every character by itself
     return _UNSTORABLE.sub(lambda match: f"{_MARK}{ord(match.group()):04x}", text)
+
+
+def _is_unicode(text: str) -> bool:
+    """Whether no surrogate stands alone in it."""
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
 
 
 def unescape_text(stored: str) -> str:

@@ -60,7 +60,7 @@ def add_reasons(connection: Connection, key: int, reasons: Iterable[Reason], now
         for kind, reason in found.items():
             said = {
                 "checkpoint_id": reason.checkpoint_id,
-                "weakness": 1.0 - min(max(reason.strength, 0.0), 1.0),
+                "weakness": weakness(reason),
                 "words": reason.words,
                 "created_at": now,
             }
@@ -70,6 +70,11 @@ def add_reasons(connection: Connection, key: int, reasons: Iterable[Reason], now
                 said |= {"sample_key": key, "kind": kind, "modality": modality, "open": state != DECIDED}
                 connection.execute(inserting(QueueReasonRow), said | {"turn": max(known.values(), default=0)})
     return state is None
+
+
+def weakness(reason: Reason) -> float:
+    """What the queue's index is ordered by: 0 for the strongest reason, 1 for the weakest."""
+    return 1.0 - min(max(reason.strength, 0.0), 1.0)
 
 
 def set_item(connection: Connection, key: int, now: str, *, state: str, stage: str, turn: int | None = None) -> None:

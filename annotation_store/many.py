@@ -7,12 +7,13 @@ was compiled once.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import lru_cache
 from itertools import repeat
 from typing import Any, TypeVar
 
-from sqlalchemy import Connection, Dialect, bindparam, func, insert, select
+from sqlalchemy import Connection, Dialect, bindparam, func, insert, literal, select
+from sqlalchemy.orm import InstrumentedAttribute
 
 from annotation_store.columns import AnyText, escape_text
 from annotation_store.models import Base, LabelRow, SampleRow
@@ -52,6 +53,26 @@ def insert_many(connection: Connection, table: type[Base], count: int, **columns
         connection.execute(insert(table), [dict(zip(fits, row, strict=True)) for row in rows])
     else:
         connection.exec_driver_sql(statement, rows)
+
+
+def insert_for_range(
+    connection: Connection,
+    table: type[Base],
+    taken: Mapping[str, InstrumentedAttribute[int]],
+    first: int,
+    last: int,
+    **same: Any,
+) -> None:
+    """Write a row for each stored row whose key is from `first` to `last`. No value is handed over row by row.
+
+    Args:
+        taken: column to the column of the stored rows, all of one table, that it has its values from.
+        same: column to the value that all rows have.
+    """
+    source = next(iter(taken.values())).class_
+    values = [literal(value, table.__table__.c[name].type) for name, value in same.items()]
+    rows = select(*taken.values(), *values).where(source.key.between(first, last)).order_by(source.key)
+    connection.execute(insert(table).from_select([*taken, *same], rows, include_defaults=False))
 
 
 @lru_cache(maxsize=256)
@@ -128,3 +149,20 @@ def parts(values: Sequence[_T]) -> Iterator[Sequence[_T]]:
     """So many at a time that a statement can ask for them."""
     for start in range(0, len(values), MANY):
         yield values[start : start + MANY]
+
+
+def is_range(keys: Sequence[int]) -> bool:
+    """Whether keys follow one another without a gap, in their order."""
+    return list(keys) == list(range(keys[0], keys[0] + len(keys))) if keys else False
+
+
+def ranges(keys: Sequence[int]) -> Iterator[tuple[int, int]]:
+    """Runs of ascending keys that follow one another: 1, 2, 3, 7 gives 1 to 3 and 7 to 7."""
+    if is_range(keys):
+        yield keys[0], keys[-1]
+        return
+    start = 0
+    for at in range(1, len(keys) + 1):
+        if at == len(keys) or keys[at] != keys[at - 1] + 1:
+            yield keys[start], keys[at - 1]
+            start = at

@@ -257,6 +257,18 @@ def test_every_refused_row_has_its_reason_and_the_others_come_in(
     assert not any("secret" in path.name for path in media.root.rglob("*"))
 
 
+def test_what_stands_around_an_object_in_its_line_is_space_or_a_reason_to_refuse_it(
+    store: AnnotationStore, media: MediaStore, folder: Path
+) -> None:
+    path = folder / "spaced.jsonl"
+    path.write_bytes(
+        b'{"request": "a"}\r\n \t{"request": "b"}  \n{"request": "c"} {}\n{"request": "d"},\n{"request": "e"}'
+    )
+    report = take(store, media, path, columns=propose(["request"]))
+    assert (report.rows, sorted(reasons(store, report))) == (3, [3, 4])
+    assert [store.sample(Sample(each).id).request for each in "abe"] == list("abe")
+
+
 def test_reasoning_that_concludes_the_opposite_of_its_label_is_refused(
     store: AnnotationStore, media: MediaStore, folder: Path
 ) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -13,6 +14,7 @@ from annotation_store.claims import claim_next
 from annotation_store.database import is_sound
 from annotation_store.decisions import submit
 from annotation_store.left import left
+from annotation_store.many import is_range, ranges
 from annotation_store.reasons import ReasonKind
 from annotation_store.review_values import Evidence, EvidencePart, LabelDraft, Left, Reasoning
 from annotation_store.searching import search
@@ -68,6 +70,62 @@ def test_a_file_gives_the_same_store_in_chunks_of_any_size(store: AnnotationStor
         assert is_sound(connection)
         state = connection.exec_driver_sql("SELECT state, rows, refused FROM import_batches").one()
     assert tuple(state) == ("done", 8, 1)
+
+
+TABLES = {
+    "queue_items": "sample_key, state, stage",
+    "queue_reasons": "sample_key, kind, checkpoint_id, modality, open, turn, weakness, words",
+    "queue_counts": "kind, modality, checkpoint_id, open_items",
+    "settled_labels": "sample_key, label_key",
+    "labels": "key, sample_key, source, request_label",
+}
+
+
+def stored(folder: Path, file: list[ImportRow]) -> dict[str, list[tuple[object, ...]]]:
+    """What an import leaves behind, without names and times that are drawn anew each time."""
+    with open_store(folder / "guardroom.db") as store:
+        bring(store, file)
+        with store.reading("Looking") as connection:
+            return {
+                table: [tuple(row) for row in connection.exec_driver_sql(f"SELECT {names} FROM {table} ORDER BY 1, 2")]
+                for table, names in TABLES.items()
+            }
+
+
+def test_rows_that_are_alike_are_stored_as_those_that_are_not(tmp_path: Path) -> None:
+    """What shares its reasons is written by one statement, and any other row for itself: that must show nowhere."""
+    why = (IMPORTED, reason(ReasonKind.BAND, 1.5))
+    alike = rows(6, reasons=why, label=LabelDraft(Label.HARMFUL))
+    each = [replace(row, reasons=tuple(replace(one) for one in why)) for row in alike]
+    first = stored(tmp_path / "alike", alike)
+    assert first == stored(tmp_path / "each", each)
+    assert len(first["queue_items"]) == len(first["settled_labels"]) == 6
+    assert len(first["queue_reasons"]) == 12
+
+
+def test_rows_without_reasons_between_others_stay_out_of_the_queue(tmp_path: Path) -> None:
+    file = [replace(row, reasons=() if row.row == 3 else (IMPORTED,)) for row in rows(5)]
+    same = (IMPORTED,)
+    shared = [replace(row, reasons=same if row.reasons else ()) for row in file]
+    found = stored(tmp_path / "shared", shared)
+    assert [row[0] for row in found["queue_items"]] == [row[0] for row in found["queue_reasons"]] == [1, 2, 4, 5]
+    assert found == stored(tmp_path / "each", file)
+
+
+def test_what_is_alike_but_for_its_media_keeps_its_own_modality(tmp_path: Path) -> None:
+    same = (IMPORTED,)
+    file = [replace(rows(1)[0], reasons=same), ImportRow(2, Sample("look", media=(image(),)), reasons=same)]
+    found = stored(tmp_path, file)
+    assert [row[3] for row in found["queue_reasons"]] == ["text", "image"]
+
+
+@pytest.mark.parametrize(
+    ("keys", "found"),
+    [([], []), ([7], [(7, 7)]), ([1, 2, 3], [(1, 3)]), ([1, 2, 3, 7, 9, 10], [(1, 3), (7, 7), (9, 10)])],
+)
+def test_keys_are_put_together_where_they_follow_one_another(keys: list[int], found: list[tuple[int, int]]) -> None:
+    assert list(ranges(keys)) == found
+    assert is_range(keys) == (len(found) == 1)
 
 
 def test_importing_the_same_again_changes_nothing(store: AnnotationStore) -> None:

@@ -111,6 +111,8 @@ class Interpreter:
             if column is not None:
                 media += self._listed(row, column)
         sample = self._sample(request, response, media)
+        if columns.request_label is columns.response_label is columns.categories is None:  # the file has no labels
+            return sample, None, self._named(row, columns.external_id), _rest(row, used)
         harm = said.label_of(cell(columns.request_label), "request label")
         other = said.label_of(cell(columns.response_label), "response label")
         if response is None:

@@ -247,7 +247,13 @@ _DECODER = json.JSONDecoder(parse_constant=_no_constant)
 
 def _json_row(number: int, line: bytes) -> Row | RefusedLine:
     try:
-        return _as_row(number, _DECODER.decode(line.decode()))
+        text = line.decode()
+        if text.startswith("{"):  # nothing stands around the object in nearly all lines, so no space is looked for
+            row: Row
+            row, end = _DECODER.raw_decode(text)
+            if text[end:] in ("\n", "\r\n", ""):
+                return row
+        return _as_row(number, _DECODER.decode(text))
     except UnicodeDecodeError:
         return RefusedLine(number, "The line is not UTF-8 text.")
     except RecursionError:

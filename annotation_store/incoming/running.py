@@ -133,7 +133,8 @@ class _Work:
         self._queueing = queueing
         self._most_refused = limits.max_refusals
         self._stop = stop
-        self._why = Reason(ReasonKind.IMPORTED, 1.0, f"Came with an import from {source} and is to be labelled.")
+        why = Reason(ReasonKind.IMPORTED, 1.0, f"Came with an import from {source} and is to be labelled.")
+        self._why = (why,)  # one tuple for all rows: what is alike is written at once
         self.stopped = False
 
     def rows(self) -> Iterator[ImportRow | Refused]:
@@ -154,7 +155,7 @@ class _Work:
                 yield Refused(number, str(error))
                 continue
             wanted = self._queueing is Queueing.ALL or (self._queueing is Queueing.UNLABELLED and draft is None)
-            yield ImportRow(number, sample, draft, (self._why,) if wanted else (), external_id, extra)
+            yield ImportRow(number, sample, draft, self._why if wanted else (), external_id, extra)
 
 
 def refused_rows(store: AnnotationStore, batch_id: str, limit: int = 200, after: int = 0) -> list[RefusedLine]:
