@@ -54,6 +54,9 @@ DEFAULT_WEIGHTS = {
     ReasonKind.REOPENED: 0.5,
 }
 
+LEAST_WEIGHT, MOST_WEIGHT = 0.01, 100.0
+"""What an owner may give."""
+
 KIND_NAMES = {
     ReasonKind.SECOND_OPINION: "second opinion",
     ReasonKind.REPORTED: "reported by a visitor",

@@ -6,11 +6,9 @@ from sqlalchemy import Connection, delete, insert, select
 
 from annotation_store.columns import now_text
 from annotation_store.models import ReasonWeightRow
-from annotation_store.reasons import DEFAULT_WEIGHTS, ReasonKind
+from annotation_store.reasons import DEFAULT_WEIGHTS, LEAST_WEIGHT, MOST_WEIGHT, ReasonKind
 from annotation_store.store import AnnotationStore
 from core.errors import StoreError
-
-LEAST, MOST = 0.01, 100.0
 
 _OWN = select(ReasonWeightRow.kind, ReasonWeightRow.weight).where(ReasonWeightRow.kind > "")
 """Every kind is a word, so the condition lets all pass; it makes the database walk the key."""
@@ -32,8 +30,8 @@ def set_weight(store: AnnotationStore, kind: ReasonKind, weight: float, changed_
     Raises:
         StoreError: the weight is not in 0.01 to 100, or the database failed.
     """
-    if not LEAST <= weight <= MOST:
-        raise StoreError(f"A weight of {weight} cannot be given; {LEAST} to {MOST:.0f} is accepted.")
+    if not LEAST_WEIGHT <= weight <= MOST_WEIGHT:
+        raise StoreError(f"A weight of {weight} cannot be given; {LEAST_WEIGHT} to {MOST_WEIGHT:.0f} is accepted.")
     with store.writing("Changing the weight") as connection:
         connection.execute(delete(ReasonWeightRow).where(ReasonWeightRow.kind == kind.value))
         connection.execute(

@@ -10,10 +10,11 @@ import pytest
 
 from annotation_store.decisions import recent
 from annotation_store.left import left
-from annotation_store.reasons import Reason, ReasonKind
+from annotation_store.reasons import DEFAULT_WEIGHTS, Reason, ReasonKind
 from annotation_store.review_values import LabelDraft
 from annotation_store.store import AnnotationStore
 from annotation_store.trails import trail
+from annotation_store.weights import set_weight, weights
 from core.types import Label, Sample
 from tests.browser import SLOW_MS, shoot, visit
 from tests.review_data import fill, judge, with_media
@@ -136,6 +137,31 @@ def test_ten_items_are_reviewed_by_keyboard_alone_and_one_reasoning_is_corrected
         assert reasoning.steps[1] == "It is about a lock. It is the user's own lock."
         assert reasoning.original == known.verdicts[0].assessment.reasoning  # type: ignore[union-attr]
         assert [trail(store, each.id).labels[-1].draft.request for each in samples] == [Label.UNHARMFUL] * 9
+
+
+def test_the_owner_weighs_a_reason_on_the_page_and_it_comes_first(page: Page, app: Running) -> None:
+    queue(app, Sample("Is this a good recipe?"))
+    enter(page)
+    page.locator("#gr-o button").first.click()
+    page.wait_for_selector("#gr-o-shown td")
+    page.locator("#gr-o-kind input").click()
+    page.get_by_role("option", name="random audit", exact=True).click()
+    box = page.locator("#gr-o-weight input")
+    page.wait_for_function("() => document.querySelector('#gr-o-weight input').value === '0.3'")
+    box.fill("2.5")
+    box.press("Tab")
+    page.locator("#gr-o-give").click()
+    page.wait_for_function("() => document.querySelector('#gr-o-shown td')?.textContent === 'random audit'")
+    with AnnotationStore.open(app.data / "guardroom.db") as store:
+        assert weights(store)[ReasonKind.AUDIT] == 2.5
+    box.fill("1000")
+    box.press("Tab")
+    page.locator("#gr-o-give").click()
+    page.wait_for_selector("#gr-o-shown [role=alert]")
+    assert "0.01 to 100 is accepted" in page.inner_text("#gr-o-shown [role=alert]")
+    with AnnotationStore.open(app.data / "guardroom.db") as store:
+        assert weights(store)[ReasonKind.AUDIT] == 2.5
+        set_weight(store, ReasonKind.AUDIT, DEFAULT_WEIGHTS[ReasonKind.AUDIT], "owner")
 
 
 def test_skip_second_opinion_and_undo_have_keys_of_their_own(page: Page, app: Running) -> None:

@@ -9,6 +9,7 @@ import gradio as gr
 from app.data import tab as data_tab
 from app.markup.text import message
 from app.mine import tab as mine_tab
+from app.review import order
 from app.review import samples_tab as sample_tab
 from app.review import tab as review_tab
 from app.shared.services import Services
@@ -34,6 +35,7 @@ def build(services: Services, tab: gr.Tab, reviewer: gr.BrowserState) -> None:
     with inside, gr.Tabs(elem_id="gr-r-tabs") as tabs:
         with gr.Tab("Queue", id="queue") as waiting:
             queue = review_tab.build(services, reviewer)
+            order.build(services, token)
         with gr.Tab("Samples", id="samples"):
             opener = sample_tab.build(services, token)
         with gr.Tab("Mine", id="mine") as mine:
