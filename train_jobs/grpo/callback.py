@@ -12,7 +12,7 @@ from train_jobs.grpo.scoring import Scored, figures
 from train_jobs.recipes.grpo import GrpoSettings
 from train_jobs.rules.clipping import clip_bound
 from train_jobs.runs.specs import TRAINING
-from train_jobs.training.callbacks import device_memory
+from train_jobs.training.callbacks import device_memory, stops
 
 if TYPE_CHECKING:
     from train_jobs.runs.context import JobContext
@@ -87,10 +87,8 @@ def make_callback(context: JobContext, settings: GrpoSettings, steps: int) -> An
         def on_step_end(self, args: Any, state: Any, control: Any, **given: Any) -> None:
             """A stop saves first."""
             context.progress(state.global_step, steps, TRAINING)
-            if context.stop_agreed():
+            if stops(context, control):
                 self.stopping = True
-                control.should_save = True
-                control.should_training_stop = True
 
         def on_log(self, args: Any, state: Any, control: Any, logs: Any = None, **given: Any) -> None:
             """Figures of an update, and of the rollout before it where there was one."""

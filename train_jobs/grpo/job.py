@@ -8,15 +8,13 @@ from __future__ import annotations
 
 import importlib.util
 import json
-import math
 import random
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from core.errors import Cancelled, JobError
-from core.snapshots.folder import Split
+from core.snapshots.folder import Snapshot, Split
 from train_jobs.grpo.callback import make_callback
 from train_jobs.grpo.hard_rows import HardMedia, HardSet, prepare
 from train_jobs.grpo.open_rollout import remove_open
@@ -29,27 +27,13 @@ from train_jobs.several.ranks import Share, share_batch, spread
 from train_jobs.several.sharding import check_sharded, whole
 from train_jobs.training import saving
 from train_jobs.training.adapters import adapter, freeze
-from train_jobs.training.base import Base, computes_in, load_base
-from train_jobs.training.dataset import Example, open_snapshot, read_examples
-from train_jobs.training.finishing import finish
+from train_jobs.training.base import Base
+from train_jobs.training.dataset import Example, read_examples
+from train_jobs.training.job import Trained, run_training, shared_arguments
 from train_jobs.training.validation import first_look_f1
 
 if TYPE_CHECKING:
     from train_jobs.runs.context import JobContext
-
-CHECKPOINTS_KEPT = 2
-
-
-@dataclass(frozen=True, slots=True)
-class Trained:
-    """The end of a training."""
-
-    base: Base
-    """As it is now: its engine speaks with the trained weights."""
-    model: Any
-    """Adapters still apart."""
-    steps: int
-    figures: dict[str, Any]
 
 
 def run(context: JobContext) -> None:
@@ -60,30 +44,19 @@ def run(context: JobContext) -> None:
         Cancelled: it was stopped; a checkpoint was saved if training had begun.
         GuardroomError: the base or the snapshot cannot be read.
     """
-    began = time.monotonic()
     settings = check_grpo(context.spec.settings, "The recipe of this job")
-    snapshot = open_snapshot(context.spec.snapshot)
     check_vllm(settings)
-    context.progress(0, 1, "loading the base")
-    base = load_base(
-        context.spec.base, context.device, settings, snapshot, lambda done, words: print(words, flush=True)
-    )
-    try:
+
+    def mine_and_train(base: Base, snapshot: Snapshot) -> Trained:
         hard = prepare(context, settings, base, snapshot)
         check_sharded(row.sample for row in hard.rows)
         print(json.dumps(dict(hard.facts)), flush=True)
         if context.stop_agreed():
             raise Cancelled("Cancelled before the first step.")
         validation = [each for each in read_examples(snapshot, Split.VALIDATION) if _whole(base, each)]
-        trained = train(context, settings, base, hard, validation)
-        if context.process:
-            return
-        context.progress(trained.steps, trained.steps, "saving the checkpoint")
-        folder = context.run.result / "checkpoint"
-        figures = trained.figures | saving.save_checkpoint(folder, trained.base, trained.model, validation)
-    finally:
-        base.close()
-    finish(context, snapshot, folder, seconds=time.monotonic() - began, figures=figures, data=hard.facts)
+        return train(context, settings, base, hard, validation)
+
+    run_training(context, settings, mine_and_train)
 
 
 def check_vllm(settings: GrpoSettings) -> None:
@@ -231,7 +204,7 @@ def train(
         **{name: callback.last.get(name) for name in REPORTED},
         **{f"first_{name}": value for name, value in callback.first.items()},
     }
-    return Trained(*whole(context, trainer, base, settings), steps, figures)
+    return Trained(*whole(context, trainer, base, settings), steps, figures, validation, hard.facts)
 
 
 REPORTED = (
@@ -271,14 +244,11 @@ def trainer_arguments(context: JobContext, settings: GrpoSettings, share: Share,
     """The recipe's constants in trl's words. Our rows are in their order for all epochs already: one pass over them."""
     import trl
 
-    computed = computes_in(settings.precision, context.device)
     window = settings.updates * settings.passes
     server: Mapping[str, Any] = {"vllm_server_base_url": settings.vllm_address} if settings.vllm == "server" else {}
     return trl.GRPOConfig(  # type: ignore[attr-defined, unused-ignore]
-        output_dir=str(context.run.checkpoints),
+        **shared_arguments(context, settings, steps, at_once=share.at_once, accumulation=share.accumulation),
         max_steps=steps,
-        per_device_train_batch_size=share.at_once,
-        gradient_accumulation_steps=share.accumulation,
         generation_batch_size=settings.completions,
         num_generations=settings.generations,
         num_iterations=settings.passes,
@@ -297,28 +267,11 @@ def trainer_arguments(context: JobContext, settings: GrpoSettings, share: Share,
         epsilon=settings.clip_low,
         epsilon_high=settings.clip_high,
         mask_truncated_completions=settings.mask_truncated,
-        learning_rate=settings.learning_rate,
-        weight_decay=settings.weight_decay,
-        lr_scheduler_type=settings.schedule if settings.schedule != "constant" else "constant_with_warmup",
-        warmup_steps=min(math.ceil(settings.warm_up * steps), steps - 1),  # one update alone must teach something
-        max_grad_norm=settings.clip_norm,
-        optim="adamw_torch",
-        bf16=computed == "bfloat16",
-        use_cpu=context.device == "cpu",
         gradient_checkpointing=settings.gradient_checkpointing,
         gradient_checkpointing_kwargs={"use_reentrant": False} if settings.gradient_checkpointing else None,
         ddp_find_unused_parameters=base.prompts.vision is not None and not settings.freeze_vision,
-        logging_strategy="steps",
         logging_steps=1,
         eval_strategy="no",
-        save_strategy="steps",
         save_steps=window * settings.rollouts_a_checkpoint,
-        save_total_limit=CHECKPOINTS_KEPT,
-        remove_unused_columns=False,
-        dataloader_num_workers=0,
         dataloader_pin_memory=False,
-        report_to="none",
-        disable_tqdm=True,
-        seed=settings.seed,
-        data_seed=settings.seed,
     )

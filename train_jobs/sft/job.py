@@ -9,20 +9,19 @@ import json
 import math
 import time
 from collections.abc import Mapping
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from core.errors import Cancelled
+from core.snapshots.folder import Snapshot
 from train_jobs.recipes.sft import SftSettings, check_settings
 from train_jobs.several.ranks import Share, filled_up, share_batch, spread
 from train_jobs.several.sharding import check_sharded, whole
 from train_jobs.sft.prepared import PREPARED, Prepared, prepare
-from train_jobs.training import saving
 from train_jobs.training.adapters import adapter, freeze
-from train_jobs.training.base import Base, computes_in, load_base
+from train_jobs.training.base import Base
 from train_jobs.training.collator import COLUMN, RowCollator
-from train_jobs.training.dataset import labelled_sides, open_snapshot, training_order
-from train_jobs.training.finishing import finish
+from train_jobs.training.dataset import labelled_sides, training_order
+from train_jobs.training.job import Trained, run_training, shared_arguments
 from train_jobs.training.validation import LEAST_SIDES, first_look_f1
 
 if TYPE_CHECKING:
@@ -37,46 +36,19 @@ def run(context: JobContext) -> None:
         Cancelled: it was stopped; a checkpoint was saved if training had begun.
         GuardroomError: the base or the snapshot cannot be read.
     """
-    began = time.monotonic()
     settings = check_settings(context.spec.settings, "The recipe of this job")
-    snapshot = open_snapshot(context.spec.snapshot)
-    context.progress(0, 1, "loading the base")
-    base = load_base(
-        context.spec.base, context.device, settings, snapshot, lambda done, words: print(words, flush=True)
-    )
-    try:
+
+    def prepare_and_train(base: Base, snapshot: Snapshot) -> Trained:
         prepared = prepare(context, settings, base, snapshot)
         check_sharded(each.sample for each in prepared.examples)
         if context.stop_agreed():
             raise Cancelled("Cancelled before the first step.")
         print(json.dumps(dict(prepared.facts)), flush=True)
-        trained = train(context, settings, base, prepared)
-        if context.process:
-            return
-        context.progress(trained.steps, trained.steps, "saving the checkpoint")
-        folder = context.run.result / "checkpoint"
-        looks = settings.first_look_share > 0
-        facts = saving.save_checkpoint(folder, trained.base, trained.model, prepared.validation, looks_trained=looks)
-    finally:
-        base.close()
-    figures = trained.figures | facts
-    finish(context, snapshot, folder, seconds=time.monotonic() - began, figures=figures, data=prepared.facts)
-    (context.run.rollouts / PREPARED).unlink(missing_ok=True)  # texts are people's
+        return train(context, settings, base, prepared)
 
-
-# -- training -------------------------------------------------------------------------------------------------------
-
-
-@dataclass(frozen=True, slots=True)
-class Trained:
-    """The end of a training."""
-
-    base: Base
-    """As it is now: its engine speaks with the trained weights."""
-    model: Any
-    """The best of the validated models where there was a choice, else the last; adapters still apart."""
-    steps: int
-    figures: dict[str, Any]
+    run_training(context, settings, prepare_and_train)
+    if not context.process:
+        (context.run.rollouts / PREPARED).unlink(missing_ok=True)  # texts are people's
 
 
 def train(context: JobContext, settings: SftSettings, base: Base, prepared: Prepared) -> Trained:
@@ -148,7 +120,10 @@ def train(context: JobContext, settings: SftSettings, base: Base, prepared: Prep
         "device_memory_bytes": callback.last.get("device_memory_bytes"),
     }
     trainer.model.eval()
-    return Trained(*whole(context, trainer, base, settings), steps, figures)
+    return Trained(
+        *whole(context, trainer, base, settings), steps, figures, prepared.validation, prepared.facts,
+        looks_trained=settings.first_look_share > 0,
+    )  # fmt: skip
 
 
 def trainer_arguments(
@@ -170,41 +145,21 @@ def trainer_arguments(
     """
     from trl.trainer.sft_config import SFTConfig
 
-    computed = computes_in(settings.precision, context.device)
     return SFTConfig(
-        output_dir=str(context.run.checkpoints),
+        **shared_arguments(context, settings, steps, at_once=share.at_once, accumulation=share.accumulation),
         num_train_epochs=1,
-        per_device_train_batch_size=share.at_once,
-        gradient_accumulation_steps=share.accumulation,
         ddp_find_unused_parameters=False,
-        learning_rate=settings.learning_rate,
-        weight_decay=settings.weight_decay,
-        lr_scheduler_type=settings.schedule if settings.schedule != "constant" else "constant_with_warmup",
-        warmup_steps=min(math.ceil(settings.warm_up * steps), steps - 1),  # one update alone must teach something
-        max_grad_norm=settings.clip_norm,
-        optim="adamw_torch",
-        bf16=computed == "bfloat16",
-        use_cpu=context.device == "cpu",
         activation_checkpointing=settings.gradient_checkpointing,
         activation_checkpointing_kwargs={"use_reentrant": False} if settings.gradient_checkpointing else None,
         train_sampling_strategy="sequential",
-        logging_strategy="steps",
         logging_steps=1 if steps <= 2000 else 10,
         eval_strategy="steps" if checked else "no",
         eval_steps=every,
-        save_strategy="steps",
         save_steps=every,
-        save_total_limit=2,
         load_best_model_at_end=choosing,
         metric_for_best_model="choice" if choosing else None,
         greater_is_better=True if choosing else None,
-        remove_unused_columns=False,
         dataset_kwargs={"skip_prepare_dataset": True},
         max_length=None,
-        dataloader_num_workers=0,
         dataloader_pin_memory=context.device == "cuda",
-        report_to="none",
-        disable_tqdm=True,
-        seed=settings.seed,
-        data_seed=settings.seed,
     )

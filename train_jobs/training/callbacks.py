@@ -41,10 +41,8 @@ def make_callback(context: JobContext, steps: int, validation: Callable[[], floa
         def on_step_end(self, args: Any, state: Any, control: Any, **given: Any) -> None:
             """A stop saves first."""
             context.progress(state.global_step, steps, TRAINING)
-            if context.stop_agreed():
+            if stops(context, control):
                 self.stopping = True
-                control.should_save = True
-                control.should_training_stop = True
 
         def on_log(self, args: Any, state: Any, control: Any, logs: Any = None, **given: Any) -> None:
             """Figures of a step."""
@@ -79,6 +77,14 @@ def make_callback(context: JobContext, steps: int, validation: Callable[[], floa
             self._seen_at = time.monotonic()
 
     return JobCallback()
+
+
+def stops(context: JobContext, control: Any) -> bool:
+    """Whether a stop was asked for; the loop then saves and ends."""
+    if not context.stop_agreed():
+        return False
+    control.should_save = control.should_training_stop = True
+    return True
 
 
 def device_memory(device: str) -> int:
