@@ -15,6 +15,8 @@ from annotation_store.store import AnnotationStore
 from annotation_store.turns import Turns
 from tests.review import open_store
 from tests.soak import store
+from tests.soak.found import Found, check_store
+from tests.soak.store_disk import can_mount, full_disk, read_only
 from tests.soak.store_workers import Said, add_item, said_in
 
 pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="processes are killed by signals")
@@ -37,12 +39,12 @@ def test_eight_workers_decide_each_of_a_thousand_items_once(tmp_path: Path) -> N
 
 
 def test_a_full_disk_and_a_read_only_database_are_told_in_words_and_lose_nothing(tmp_path: Path) -> None:
-    parts: dict[str, Callable[[Path], store.Found]] = {
-        "full": lambda folder: store.full_disk(folder, mounted=False),
-        "read-only": store.read_only,
+    parts: dict[str, Callable[[Path], Found]] = {
+        "full": lambda folder: full_disk(folder, mounted=False),
+        "read-only": read_only,
     }
-    if store.can_mount():
-        parts["mounted"] = lambda folder: store.full_disk(folder, mounted=True)
+    if can_mount():
+        parts["mounted"] = lambda folder: full_disk(folder, mounted=True)
     for name, part in parts.items():
         (tmp_path / name).mkdir()
         found = part(tmp_path / name)
@@ -68,12 +70,12 @@ def test_sixteen_writing_processes_beside_an_import_are_not_locked_out(tmp_path:
 def test_an_event_that_is_not_there_is_found_to_be_lost(tmp_path: Path) -> None:
     with open_store(tmp_path / "guardroom.db") as opened:
         add_item(opened, "one")
-        found = store.Found()
+        found = Found()
         store._look_for(opened, [["ready"], ["label", "e1-x", "l1-x"]], found)
         assert found.wrong == ["The acknowledged event e1-x is lost."]
         with opened.writing("Spoiling a counter") as connection:
             connection.exec_driver_sql("UPDATE queue_counts SET open_items = 7 WHERE kind = ''")
-        store._check(opened, found, "now")
+        check_store(opened, found, "now")
     assert "7 items are counted as open now, 1 are." in found.wrong
 
 

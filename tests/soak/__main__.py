@@ -88,24 +88,25 @@ def _told(found: Outcome) -> int:
 
 def soak_store(share: float) -> int:
     """Every part of the store's soak with this share of its counts; 0 where nothing was wrong."""
-    from tests.soak import store
+    from tests.soak import store, store_disk
+    from tests.soak.found import Found
 
     def some(count: int) -> int:
         return max(1, round(share * count))
 
-    parts: list[tuple[str, Callable[[Path], store.Found]]] = [
+    parts: list[tuple[str, Callable[[Path], Found]]] = [
         (f"{some(200)} kills under load", lambda folder: store.kills(some(200), folder, _dots)),
         (f"8 workers on {some(10_000)} items", lambda folder: store.workers(some(10_000), 8, folder)),
-        ("a database that may not grow", lambda folder: store.full_disk(folder, mounted=False)),
-        ("a read-only database", store.read_only),
+        ("a database that may not grow", lambda folder: store_disk.full_disk(folder, mounted=False)),
+        ("a read-only database", store_disk.read_only),
         (f"{some(200)} flipped bits", lambda folder: store.flipped_bits(some(200), folder)),
         (
             f"16 writers, {some(200)} times each, beside an import of {some(100_000)} rows",
             lambda folder: store.writers(16, some(200), some(100_000), folder),
         ),
     ]
-    if store.can_mount():
-        parts.insert(2, ("a full disk", lambda folder: store.full_disk(folder, mounted=True)))
+    if store_disk.can_mount():
+        parts.insert(2, ("a full disk", lambda folder: store_disk.full_disk(folder, mounted=True)))
     else:
         print("A full disk is not tried, because file systems cannot be mounted here.")
     wrong = 0

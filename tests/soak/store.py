@@ -1,20 +1,12 @@
-"""Faults over the annotation store: kills, many workers, a full disk, flipped bits, writers beside an import.
-
-Each part gives counts, and a sentence in `wrong` for everything that was not as it should be.
-"""
+"""Faults over the annotation store: kills, many workers, flipped bits, writers beside an import."""
 
 from __future__ import annotations
 
 import multiprocessing
 import random
-import shutil
-import subprocess
-import tempfile
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
-from dataclasses import dataclass, field
+from collections.abc import Callable
 from multiprocessing.process import BaseProcess
 from pathlib import Path
 from types import SimpleNamespace
@@ -24,35 +16,20 @@ import numpy as np
 from PIL import Image
 
 from annotation_store.bulk import ImportRow
-from annotation_store.claims import claim_next
-from annotation_store.database import is_sound
-from annotation_store.decisions import submit
 from annotation_store.left import left
 from annotation_store.media_reading import damaged_media, media_path
 from annotation_store.store import AnnotationStore
-from core.errors import MediaDamaged, StoreError
+from core.errors import MediaDamaged
 from core.media.limits import MediaLimits
 from core.media.store import MediaStore
 from core.media.video import VideoReader
 from core.types import MediaRef, Sample
-from tests.review import HARMFUL, bring, open_store
+from tests.review import bring, open_store
 from tests.soak import store_workers
+from tests.soak.found import Found, check_store
 from tests.soak.store_workers import WHY, add_item, decide_all, import_along, review_until_killed, said_in, write_along
 
 Tell = Callable[[int], None]
-
-
-@dataclass(slots=True)
-class Found:
-    """What one part of the soak found."""
-
-    counts: Counter[str] = field(default_factory=Counter)
-    wrong: list[str] = field(default_factory=list)
-
-    def must(self, holds: object, words: str) -> None:
-        """Note what does not hold."""
-        if not holds:
-            self.wrong.append(words)
 
 
 def _silent(done: int) -> None:
@@ -106,7 +83,7 @@ def kills(count: int, folder: Path, tell: Tell = _silent, *, workers: int = 3, s
                 begin(workers + number)
                 _look_for(store, said_in(said), found)
                 if number % 10 == 9:
-                    _check(store, found, f"after {number + 1} kills")
+                    check_store(store, found, f"after {number + 1} kills")
                 tell(number + 1)
         finally:
             for process, said in running:
@@ -114,7 +91,7 @@ def kills(count: int, folder: Path, tell: Tell = _silent, *, workers: int = 3, s
                 process.join()
                 _look_for(store, said_in(said), found)
         found.counts["kills"] = count
-        _check(store, found, "at the end")
+        check_store(store, found, "at the end")
     return found
 
 
@@ -140,23 +117,6 @@ def _look_for(store: AnnotationStore, said: list[list[str]], found: Found) -> No
                 found.must(row[0] == words[2], f"The acknowledged label {words[2]} is lost.")
                 found.counts["acknowledged decisions"] += 1
     found.counts["acknowledged events"] += len(events)
-
-
-def _check(store: AnnotationStore, found: Found, when: str) -> None:
-    """The file and its index are whole, and what is kept beside the rows is what the rows say."""
-    with store.writing("Checking") as connection:
-        found.must(is_sound(connection), f"The database is damaged {when}.")
-        dangling = connection.exec_driver_sql("PRAGMA foreign_key_check").all()
-        found.must(not dangling, f"{len(dangling)} rows point at nothing {when}.")
-        counted = connection.exec_driver_sql(
-            "SELECT (SELECT sum(open_items) FROM queue_counts WHERE kind = '' AND checkpoint_id = ''), "
-            "(SELECT count(*) FROM queue_items WHERE state = 'open'), "
-            "(SELECT count(*) FROM labels WHERE reviewer IS NOT NULL), "
-            "(SELECT count(*) FROM events WHERE label_key IS NOT NULL)"
-        ).one()
-    found.must((counted[0] or 0) == counted[1], f"{counted[0]} items are counted as open {when}, {counted[1]} are.")
-    found.must(counted[2] == counted[3], f"{counted[2]} labels {when} have {counted[3]} events.")
-    found.counts["integrity checks"] += 1
 
 
 # -- many workers -----------------------------------------------------------------------------------------------------
@@ -190,137 +150,8 @@ def workers(items: int, count: int, folder: Path, *, lost: float = 0.05) -> Foun
             rows = connection.exec_driver_sql("SELECT count(*), count(DISTINCT sample_key) FROM labels").one()
         found.must(tuple(rows) == (items, items), f"{rows[0]} labels on {rows[1]} samples are stored.")
         found.must(left(store).total == 0, f"{left(store).total} items are left.")
-        _check(store, found, "after all were decided")
+        check_store(store, found, "after all were decided")
     return found
-
-
-# -- no room, no permission -------------------------------------------------------------------------------------------
-
-FULL = "the disk or the database is full; make room and try again"
-READ_ONLY = "the database is read-only; give write permission or name another data folder"
-
-
-def full_disk(folder: Path, *, mounted: bool) -> Found:
-    """Decide until the disk is full; then nothing acknowledged is lost, and with room again it goes on.
-
-    Args:
-        mounted: on a small file system of its own (Linux, as root); else SQLite is told how large it may grow.
-    """
-    found = Found()
-    with _small_disk(folder) if mounted else _no_disk(folder) as place:
-        store = open_store(place / "guardroom.db")
-        samples = [Sample(f"request {number}") for number in range(3_000)]
-        bring(store, [ImportRow(number, each, reasons=(WHY,)) for number, each in enumerate(samples, start=1)])
-        if mounted:
-            filler = place / "filler"
-            _fill(filler)
-        else:
-            _allow(store, pages=1)
-        kept: list[str] = []
-        for said in _failing(store, kept):
-            found.must(said.endswith(f"{FULL}."), f"A full disk is told as: {said}")
-            found.counts["told that it is full"] += 1
-        found.must(found.counts["told that it is full"], "The disk never became full.")
-        _all_there(store, kept, found)
-        if mounted:
-            filler.unlink()
-        else:
-            _allow(store, pages=1 << 30)
-        before = len(kept)
-        for said in _failing(store, kept, decisions=20):
-            found.must(False, f"With room again: {said}")
-        found.must(len(kept) == before + 20, f"With room again {len(kept) - before} of 20 were decided.")
-        _all_there(store, kept, found)
-        _check(store, found, "after the disk was full")
-        found.counts["acknowledged decisions"] = len(kept)
-        store.close()
-    return found
-
-
-def read_only(folder: Path) -> Found:
-    """A store that can only be read says so, and gives what it holds."""
-    found = Found()
-    path = folder / "guardroom.db"
-    with open_store(path) as store:
-        for number in range(20):
-            add_item(store, f"{number}")
-        kept: list[str] = []
-        for said in _failing(store, kept, decisions=10):
-            found.must(False, said)
-    with AnnotationStore.open(f"sqlite:///file:{path}?mode=ro&uri=true") as store:
-        _all_there(store, kept, found)
-        for said in _failing(store, [], decisions=3):
-            found.must(said.endswith(f"{READ_ONLY}."), f"A read-only database is told as: {said}")
-            found.counts["told that it is read-only"] += 1
-    found.must(found.counts["told that it is read-only"] == 3, "A read-only database was written.")
-    found.counts["acknowledged decisions"] = len(kept)
-    return found
-
-
-def _failing(store: AnnotationStore, kept: list[str], decisions: int = 3_000) -> Iterator[str]:
-    """Decide; the labels go into `kept`, and what was refused is given. Ends after three refusals."""
-    refused = 0
-    for _ in range(decisions):
-        try:
-            claim = claim_next(store, "ann")
-            if claim is None:
-                return
-            kept.append(submit(store, claim.token, HARMFUL).label.id)
-        except StoreError as error:
-            yield str(error)
-            refused += 1
-            if refused == 3:
-                return
-
-
-def _all_there(store: AnnotationStore, kept: list[str], found: Found) -> None:
-    with store.reading("Looking") as connection:
-        stored = {row[0] for row in connection.exec_driver_sql("SELECT id FROM labels")}
-    found.must(set(kept) <= stored, f"{len(set(kept) - stored)} acknowledged decisions are lost.")
-
-
-def _allow(store: AnnotationStore, pages: int) -> None:
-    with store.reading("Limiting") as connection:
-        connection.exec_driver_sql(f"PRAGMA max_page_count = {pages}")
-
-
-def can_mount() -> bool:
-    """Whether this process may mount file systems of its own."""
-    if shutil.which("mount") is None or shutil.which("umount") is None:
-        return False
-    try:
-        with tempfile.TemporaryDirectory() as name, _small_disk(Path(name)):
-            return True
-    except subprocess.CalledProcessError:
-        return False
-
-
-@contextmanager
-def _small_disk(folder: Path, megabytes: int = 12) -> Iterator[Path]:
-    place = folder / "disk"
-    place.mkdir()
-    mount = ["mount", "-t", "tmpfs", "-o", f"size={megabytes}m", "tmpfs", str(place)]
-    subprocess.run(mount, check=True, capture_output=True)
-    try:
-        yield place
-    finally:
-        subprocess.run(["umount", place], check=True)
-
-
-@contextmanager
-def _no_disk(folder: Path) -> Iterator[Path]:
-    yield folder
-
-
-def _fill(path: Path) -> None:
-    """Leave no room on the disk but a few pages."""
-    with path.open("wb", buffering=0) as file:
-        try:
-            while True:
-                file.write(b"x" * 65536)
-        except OSError:
-            pass
-        file.truncate(max(0, file.tell() - 65536))
 
 
 # -- flipped bits -----------------------------------------------------------------------------------------------------
@@ -398,5 +229,5 @@ def writers(count: int, times: int, rows: int, folder: Path) -> Found:
     found.must(found.counts["imported rows"] == rows, f"{found.counts['imported rows']} of {rows} rows came in.")
     with open_store(database) as store:
         found.must(store.counts().samples == count * times + rows, f"{store.counts().samples} samples are stored.")
-        _check(store, found, "after all had written")
+        check_store(store, found, "after all had written")
     return found
