@@ -12,6 +12,7 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
+from core.files import sync_folder
 from core.json_lines import json_line
 
 
@@ -35,7 +36,7 @@ def append_lines(path: Path, values: Iterable[Any]) -> None:
         file.flush()
         os.fsync(file.fileno())
     if fresh:
-        _sync_folder(path.parent)
+        sync_folder(path.parent)
 
 
 def read_lines(path: Path) -> list[Any]:
@@ -70,13 +71,3 @@ def _whole(path: Path) -> int:
                 return start + at + 1
             end = start
     return 0
-
-
-def _sync_folder(folder: Path) -> None:
-    if os.name != "posix":
-        return
-    handle = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)

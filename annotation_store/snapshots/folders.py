@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import BinaryIO
 
 from annotation_store.outgoing.media_beside import StoredFiles, copy_verified
+from core.files import sync_folder
 from core.json_lines import json_line
 from core.snapshots.folder import (
     MANIFEST,
@@ -97,12 +98,3 @@ def write_whole(path: Path, data: bytes) -> None:
         os.fsync(file.fileno())
     os.replace(part, path)
     sync_folder(path.parent)
-
-
-def sync_folder(folder: Path) -> None:
-    """Bring the names in a folder to the disk."""
-    handle = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)

@@ -24,9 +24,10 @@ from sqlalchemy import delete, select, update
 from annotation_store.columns import now_text, to_json
 from annotation_store.database import explained
 from annotation_store.models import SnapshotMemberRow, SnapshotRow, TombstoneRow
-from annotation_store.snapshots.folders import sync_folder, write_manifest
+from annotation_store.snapshots.folders import write_manifest
 from annotation_store.store import AnnotationStore
 from core.errors import SnapshotError
+from core.files import sync_folder
 from core.snapshots.folder import (
     MANIFEST,
     USED,

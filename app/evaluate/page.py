@@ -12,6 +12,7 @@ from app.evaluate.promote_tab import PromoteTab
 from app.evaluate.report_tab import ReportTab
 from app.evaluate.tab import EvaluateTab
 from app.markup.text import message
+from app.shared.owner_lock import OwnerLock
 from app.shared.services import Services
 from core.errors import GuardroomError
 
@@ -31,19 +32,9 @@ class _EvaluatePage:
 
     def __init__(self, services: Services) -> None:
         self.services = services
-        html: dict[str, Any] = {"js_on_load": None, "apply_default_css": False}
-        with gr.Group(elem_id="gr-e-lock", visible=False) as self.lock:
-            with gr.Row():
-                self.token = gr.Textbox(
-                    label="Owner's token",
-                    info="Asked for because others can reach this app: evaluations load checkpoints and show samples.",
-                    type="password", elem_id="gr-e-token", scale=4,
-                )  # fmt: skip
-                self.unlock = gr.Button(
-                    "Open", size="sm", variant="primary", elem_id="gr-e-unlock", scale=0, min_width=110
-                )
-            self.told = gr.HTML("", **html, elem_id="gr-e-locked")
-        with gr.Column(elem_id="gr-e-inside", visible=False) as self.inside, gr.Tabs(elem_id="gr-e-tabs") as self.tabs:
+        self.lock = OwnerLock(services, "e", "evaluations load checkpoints and show samples.")
+        self.token = self.lock.token
+        with self.lock.inside, gr.Tabs(elem_id="gr-e-tabs") as self.tabs:
             with gr.Tab("Evaluations", id="runs") as self.runs_tab:
                 self.runs = EvaluateTab(services, self.token)
             with gr.Tab("Report", id="report") as self.report_tab:
@@ -63,10 +54,7 @@ class _EvaluatePage:
         self.compare.wire(self.compare_tab)
         self.promote.wire(self.promote_tab)
         fresh = [*self.runs.form, *self.runs.moving]
-        gr.on(
-            [tab.select, self.unlock.click, self.token.submit], self.enter, self.token,
-            [self.lock, self.token, self.told, self.inside, *fresh], **local,
-        )  # fmt: skip
+        gr.on(self.lock.asked(tab), self.enter, self.token, [*self.lock.parts, *fresh], **local)
         self.runs_tab.select(self.look_again, self.token, fresh, **local)
         self.report_tab.select(self.show, [self.token, self.report.which], self.report.whole, **local)
         self.act.click(
@@ -80,10 +68,8 @@ class _EvaluatePage:
             self.services.gate.check(offered, http.headers)
             shown = self.runs.choices() | self.runs.drawn()
         except GuardroomError as error:
-            asked = self.services.gate.needs_token(http.headers)
-            said = "" if asked and not offered else message(str(error), "bad")
-            return {self.lock: gr.Group(visible=True), self.token: gr.Textbox(visible=asked), self.told: said}
-        return {self.lock: gr.Group(visible=False), self.inside: gr.Column(visible=True), self.told: ""} | shown
+            return self.lock.refused(error, offered, http)
+        return self.lock.opened() | shown
 
     def look_again(self, http: gr.Request, offered: str | None) -> Changes:
         """The list was opened again."""

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from app.evaluate.report_plots import figure
-from app.markup.tables import table
+from app.markup.tables import bar, table
 from app.markup.text import escape
 
 if TYPE_CHECKING:
@@ -94,14 +94,9 @@ def _state(line: EvaluationLine) -> str:
     more = escape(line.status.sentence)
     if state == "running":
         share = progress.fraction if progress else 0.0
-        percent = round(100 * share)
         words = [progress.words, time_left(progress.seconds_left)] if progress else ["starting"]
-        more = (
-            f'<div class="gr-load" role="progressbar" aria-label="Progress" aria-valuemin="0" aria-valuemax="100" '
-            f'aria-valuenow="{percent}"><span style="width:{percent}%"></span></div>'
-            f"{escape(' · '.join(filter(None, words)))}"
-        )
-        said += f" {percent}%"
+        more = f"{bar(share)}{escape(' · '.join(filter(None, words)))}"
+        said += f" {round(100 * share)}%"
     return f'<span class="gr-e-state" data-state="{state}">{said}</span>' + (
         f'<div class="gr-quiet">{more}</div>' if more else ""
     )

@@ -14,10 +14,14 @@ def table(names: Sequence[str], rows: str) -> str:
 
 
 def progress_bar(share: float, words: str) -> str:
-    """How far something is."""
-    percent = round(100 * min(max(share, 0.0), 1.0))
+    """How far something is, with a sentence beneath."""
+    return f'{bar(share)}<p class="gr-message">{escape(words)}</p>'
+
+
+def bar(share: float) -> str:
+    """A share in [0, 1] as a bar; what lies outside is taken for the nearest end."""
+    percent = 100 * min(max(share, 0.0), 1.0)
     return (
         '<div class="gr-load" role="progressbar" aria-label="Progress" aria-valuemin="0" aria-valuemax="100" '
-        f'aria-valuenow="{percent}"><span style="width:{percent}%"></span></div>'
-        f'<p class="gr-message">{escape(words)}</p>'
+        f'aria-valuenow="{round(percent)}"><span style="width:{percent:.1f}%"></span></div>'
     )

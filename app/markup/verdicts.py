@@ -2,27 +2,57 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 from app.markup.numbers import NOTHING, probability
 from app.markup.text import escape
-from core.types import Label, Thresholds, Verdict
+from core.types import HarmProbability, Label, Thresholds, Verdict
 
 
 def side_rows(verdict: Verdict, *, has_response: bool) -> str:
     """The table of a verdict alone: label, first look and deliberated probability of each side."""
-    rows = []
-    for name in ("request", "response")[: 1 + has_response]:
-        label = getattr(verdict.assessment, name) if verdict.assessment else None
-        first, deliberated = getattr(verdict.first_look, name), getattr(verdict.deliberated, name)
-        rows.append(
-            f'<tr data-side="{name}"><th scope="row">{name.capitalize()}</th><td>{label_cell(label, absent=False)}</td>'
-            f'<td class="gr-look">{harm_bar(first, verdict.thresholds, f"First look at the {name}")}</td>'
-            f'<td class="gr-look">{harm_bar(deliberated, verdict.thresholds, f"Deliberated, {name}")}</td></tr>'
-        )
+    names = ("request", "response")[: 1 + has_response]
+    rows = [side_row(name, verdict, verdict.first_look, verdict.thresholds) for name in names]
+    return sides_table("The model's labels and probabilities of harm", rows)
+
+
+def sides_table(caption: str, rows: Iterable[str], *, raw: bool = False) -> str:
+    """Rows of `side_row` under their headings.
+
+    Args:
+        raw: the checkpoint was not trained for a first look.
+    """
+    hint = ' title="This checkpoint was not trained for a first look: the number is a raw reading."' if raw else ""
     return (
-        '<table class="gr-sides"><caption class="gr-hidden">The model\'s labels and probabilities of harm</caption>'
-        '<thead><tr><th scope="col"><span class="gr-hidden">Side</span></th><th scope="col">Label</th>'
-        '<th scope="col">First look</th><th scope="col">Deliberated</th></tr></thead>'
+        f'<table class="gr-sides"><caption class="gr-hidden">{escape(caption)}</caption><thead><tr>'
+        '<th scope="col"><span class="gr-hidden">Side</span></th><th scope="col">Label</th>'
+        f'<th scope="col"{hint}>First look{" (raw)" if raw else ""}</th><th scope="col">Deliberated</th></tr></thead>'
         f"<tbody>{''.join(rows)}</tbody></table>"
+    )
+
+
+def side_row(
+    name: str,
+    verdict: Verdict | None,
+    first_look: HarmProbability | None,
+    thresholds: Thresholds,
+    *,
+    absent: bool = False,
+) -> str:
+    """One side: its label, its first look, its deliberated probability; what is not known yet is a dash.
+
+    Args:
+        name: `request` or `response`.
+        absent: there is no such side.
+    """
+    label = getattr(verdict.assessment, name) if verdict and verdict.assessment else None
+    first = getattr(first_look, name) if first_look else None
+    deliberated = getattr(verdict.deliberated, name) if verdict else None
+    return (
+        f'<tr data-side="{name}" data-absent="{str(absent).lower()}"><th scope="row">{name.capitalize()}</th>'
+        f"<td>{label_cell(label, absent)}</td>"
+        f'<td class="gr-look">{harm_bar(first, thresholds, f"First look at the {name}")}</td>'
+        f'<td class="gr-look">{harm_bar(deliberated, thresholds, f"Deliberated, {name}")}</td></tr>'
     )
 
 

@@ -11,7 +11,7 @@ from collections.abc import Sequence
 
 from app.markup.numbers import NOTHING, duration, probability
 from app.markup.text import escape
-from app.markup.verdicts import harm_bar, label_cell
+from app.markup.verdicts import side_row, sides_table
 from app.moderate.progress import Progress
 from core.prompt.protocol import split_steps
 from core.serving.live import GuardStatus
@@ -109,27 +109,12 @@ def why(verdict: Verdict) -> str:
 def _sides(progress: Progress, status: GuardStatus) -> str:
     verdict = progress.verdict
     look = verdict.first_look if verdict else progress.first_look
+    rows = [
+        side_row("request", verdict, look, progress.thresholds),
+        side_row("response", verdict, look, progress.thresholds, absent=not progress.has_response),
+    ]
     raw = status.info is not None and not status.info.first_look_calibrated
-    hint = ' title="This checkpoint was not trained for a first look: the number is a raw reading."' if raw else ""
-    rows = []
-    for name in ("request", "response"):
-        absent = name == "response" and not progress.has_response
-        first = getattr(look, name) if look else None
-        deliberated = getattr(verdict.deliberated, name) if verdict else None
-        label = getattr(verdict.assessment, name) if verdict and verdict.assessment else None
-        rows.append(
-            f'<tr data-side="{name}" data-absent="{str(absent).lower()}">'
-            f'<th scope="row">{name.capitalize()}</th>'
-            f"<td>{label_cell(label, absent)}</td>"
-            f'<td class="gr-look">{harm_bar(first, progress.thresholds, f"First look at the {name}")}</td>'
-            f'<td class="gr-look">{harm_bar(deliberated, progress.thresholds, f"Deliberated, {name}")}</td></tr>'
-        )
-    return (
-        '<table class="gr-sides"><caption class="gr-hidden">Labels and probabilities of harm</caption><thead><tr>'
-        '<th scope="col"><span class="gr-hidden">Side</span></th><th scope="col">Label</th>'
-        f'<th scope="col"{hint}>First look{" (raw)" if raw else ""}</th><th scope="col">Deliberated</th></tr></thead>'
-        f"<tbody>{''.join(rows)}</tbody></table>"
-    )
+    return sides_table("Labels and probabilities of harm", rows, raw=raw)
 
 
 def _figures(progress: Progress, status: GuardStatus) -> str:

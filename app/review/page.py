@@ -7,11 +7,11 @@ from typing import Any
 import gradio as gr
 
 from app.data import tab as data_tab
-from app.markup.text import message
 from app.mine import tab as mine_tab
 from app.review import order
 from app.review import samples_tab as sample_tab
 from app.review import tab as review_tab
+from app.shared.owner_lock import OwnerLock
 from app.shared.services import Services
 from core.errors import GuardroomError
 
@@ -20,19 +20,9 @@ Changes = dict[Any, Any]
 
 def build(services: Services, tab: gr.Tab, reviewer: gr.BrowserState) -> None:
     """Lay the tab out and wire it. Call inside `tab`; `reviewer` lies outside, for what is not shown is not loaded."""
-    with gr.Group(elem_id="gr-r-lock", visible=False) as lock:
-        with gr.Row():
-            token = gr.Textbox(
-                label="Owner's token",
-                info="Asked for because others can reach this app: what visitors handed in is not for everybody.",
-                type="password",
-                elem_id="gr-r-token",
-                scale=4,
-            )
-            unlock = gr.Button("Open", size="sm", variant="primary", elem_id="gr-r-unlock", scale=0, min_width=110)
-        told = gr.HTML("", js_on_load=None, apply_default_css=False, elem_id="gr-r-told")
-    inside = gr.Column(elem_id="gr-r-inside", visible=False)
-    with inside, gr.Tabs(elem_id="gr-r-tabs") as tabs:
+    lock = OwnerLock(services, "r", "what visitors handed in is not for everybody.")
+    token = lock.token
+    with lock.inside, gr.Tabs(elem_id="gr-r-tabs") as tabs:
         with gr.Tab("Queue", id="queue") as waiting:
             queue = review_tab.build(services, reviewer)
             order.build(services, token)
@@ -57,17 +47,15 @@ def build(services: Services, tab: gr.Tab, reviewer: gr.BrowserState) -> None:
             services.gate.check(offered, http.headers)
             shown = queue.enter(reviewer, http)
         except GuardroomError as error:
-            asked = services.gate.needs_token(http.headers)
-            said = "" if asked and not offered else message(str(error), "bad")
-            return {lock: gr.Group(visible=True), token: gr.Textbox(visible=asked), told: said}
-        return {lock: gr.Group(visible=False), inside: gr.Column(visible=True), told: ""} | shown
+            return lock.refused(error, offered, http)
+        return lock.opened() | shown
 
     parts = queue.parts
     gr.on(
-        [tab.select, unlock.click, token.submit],
+        lock.asked(tab),
         enter,
         [token, parts.reviewer],
-        [lock, token, told, inside, parts.reviewer, *parts.screen],
+        [*lock.parts, parts.reviewer, *parts.screen],
         show_progress="hidden",
         api_visibility="private",
         queue=False,

@@ -7,6 +7,7 @@ from typing import Any
 import gradio as gr
 
 from app.markup.text import message
+from app.shared.owner_lock import OwnerLock
 from app.shared.services import Services
 from app.train.runs import layout as runs_layout
 from app.train.runs import views as run_views
@@ -21,19 +22,9 @@ Changes = dict[Any, Any]
 
 def build(services: Services, tab: gr.Tab) -> None:
     """Lay the tab out and wire it. Call inside `tab`."""
-    with gr.Group(elem_id="gr-t-lock", visible=False) as lock:
-        with gr.Row():
-            token = gr.Textbox(
-                label="Owner's token",
-                info="Asked for because others can reach this app: training is the owner's.",
-                type="password",
-                elem_id="gr-t-token",
-                scale=4,
-            )
-            unlock = gr.Button("Open", size="sm", variant="primary", elem_id="gr-t-unlock", scale=0, min_width=110)
-        told = gr.HTML("", **train_layout.HTML, elem_id="gr-t-lock-told")
-    inside = gr.Column(elem_id="gr-t-inside", visible=False)
-    with inside, gr.Tabs(elem_id="gr-t-tabs") as tabs:
+    lock = OwnerLock(services, "t", "training is the owner's.")
+    token = lock.token
+    with lock.inside, gr.Tabs(elem_id="gr-t-tabs") as tabs:
         with gr.Tab("New run", id="new"):
             form = train_layout.start()
         with gr.Tab("Runs", id="runs") as listed:
@@ -54,19 +45,17 @@ def build(services: Services, tab: gr.Tab) -> None:
             services.gate.check(offered, http.headers)
             changes = start.enter(snapshot, recipe) | runs.drawn(run, other, sent, where)
         except GuardroomError as error:
-            asked = services.gate.needs_token(http.headers)
-            said = "" if asked and not offered else message(str(error), "bad")
-            return {lock: gr.Group(visible=True), token: gr.Textbox(visible=asked), told: said}
+            return lock.refused(error, offered, http)
         # Whoever comes back while something runs wants to see it.
         first = not sent and any(not each.is_over for each in run_views.lines(services))
         shown_first: Changes = {tabs: gr.Tabs(selected="runs")} if first else {}
-        return {lock: gr.Group(visible=False), inside: gr.Column(visible=True), told: ""} | changes | shown_first
+        return lock.opened() | changes | shown_first
 
     gr.on(
-        [tab.select, unlock.click, token.submit],
+        lock.asked(tab),
         enter,
         [token, form.snapshot, form.recipe, opened, shown.other, seen, place],
-        [lock, token, told, inside, tabs, *start.screen, *runs.screen],
+        [*lock.parts, tabs, *start.screen, *runs.screen],
         **local,
     )
     listed.select(runs.look, runs.asked, runs.screen, **local)

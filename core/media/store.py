@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import BinaryIO
 
 from core.errors import MediaDamaged, MediaError
+from core.files import sync_folder
 from core.media import images
 from core.media.identify import ACCEPTED, HEAD_BYTES, FileKind, check_complete, identify
 from core.media.limits import MediaLimits
@@ -153,11 +154,7 @@ class MediaStore:
         target.parent.mkdir(exist_ok=True)
         os.replace(copy, target)
         for folder in (target.parent, self.root):
-            handle = os.open(folder, os.O_RDONLY)
-            try:
-                os.fsync(handle)
-            finally:
-                os.close(handle)
+            sync_folder(folder)
 
     # -- giving out --------------------------------------------------------------------------------------------------
 

@@ -20,6 +20,7 @@ from typing import Any
 
 from core.checkpoints.folder import BUILTIN_FOLDER, fingerprint
 from core.errors import JobError
+from core.files import replace_file
 from core.settings import BUILTIN
 from tests.ablations import measuring
 from tests.ablations.material import Material, make_material
@@ -29,7 +30,7 @@ from tests.launching import carry_out
 from train_jobs.builtin.corpus import DEFAULT_DATA
 from train_jobs.grpo.hard_rows import read_hard
 from train_jobs.recipes.files import find_recipe, resolve
-from train_jobs.runs.files import pretty, replace_file
+from train_jobs.runs.files import pretty
 from train_jobs.runs.folder import RunFolder, list_runs
 from train_jobs.runs.specs import JobKind, JobSpec, JobState
 

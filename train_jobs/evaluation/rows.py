@@ -12,10 +12,10 @@ from pathlib import Path
 
 from core.errors import JobError, StoreError
 from core.evaluation.rows import EvaluationRow, ScoredRow, scored_from_json, scored_to_json
+from core.files import replace_file
 from core.journal import append_lines, read_lines
 from core.json_lines import json_line
 from train_jobs.evaluation.sets import EvaluationSet
-from train_jobs.runs.files import replace_file
 from train_jobs.runs.folder import RunFolder
 from train_jobs.runs.forgotten import forgotten
 

@@ -20,6 +20,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from core.errors import GuardroomError, InputError, JobError
+from core.files import replace_file
 from core.journal import append_lines, read_lines
 from core.judging.guard import Guard
 from core.media import images
@@ -32,7 +33,7 @@ from core.snapshots.folder import Snapshot, Split
 from core.types import Label, MediaRef, Sample
 from train_jobs.recipes.grpo import GrpoSettings, MiningSettings
 from train_jobs.rules.augment import Geometry, HardRow, choose_pairs, join, joined_count, merge_pictures
-from train_jobs.runs.files import pretty, replace_file
+from train_jobs.runs.files import pretty
 from train_jobs.runs.folder import RunFolder
 from train_jobs.training.base import Base
 from train_jobs.training.dataset import Example, read_examples

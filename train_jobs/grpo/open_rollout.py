@@ -14,8 +14,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from core.files import replace_file
 from train_jobs.grpo.rollouts import OPEN
-from train_jobs.runs.files import replace_file
 from train_jobs.runs.folder import RunFolder
 
 _NAME = re.compile(OPEN.replace("*", r"(\d+)-p(\d+)"))

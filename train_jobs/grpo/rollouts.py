@@ -15,10 +15,10 @@ from pathlib import Path
 from typing import Any
 
 from core.errors import JobError
+from core.files import replace_file
 from core.json_lines import json_line
 from train_jobs.grpo.hard_rows import HARD, MEDIA, MINED
 from train_jobs.rules.augment import HardRow
-from train_jobs.runs.files import replace_file
 from train_jobs.runs.folder import RunFolder
 from train_jobs.runs.forgotten import forgotten
 

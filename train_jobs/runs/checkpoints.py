@@ -10,7 +10,8 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from train_jobs.runs.files import plain, pretty, replace_file
+from core.files import replace_file
+from train_jobs.runs.files import plain, pretty
 
 MARKER = "complete.json"
 """Written last into a checkpoint's folder, with the names and sizes of its files."""

@@ -31,8 +31,9 @@ from pathlib import Path
 from typing import Any, BinaryIO
 
 from core.errors import JobError
+from core.files import replace_file, sync_folder
 from train_jobs.runs.checkpoints import MARKER, SavedCheckpoint, read_checkpoint, write_marker
-from train_jobs.runs.files import append_line, plain, pretty, read_lines, replace_file, sync_folder, tail
+from train_jobs.runs.files import append_line, plain, pretty, read_lines, tail
 from train_jobs.runs.locks import FileLock
 from train_jobs.runs.specs import JobSpec, JobState, JobStatus, check_transition
 

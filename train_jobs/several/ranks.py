@@ -21,8 +21,9 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from core.errors import JobError
+from core.files import replace_file
 from train_jobs.runs.context import JobContext
-from train_jobs.runs.files import pretty, replace_file
+from train_jobs.runs.files import pretty
 from train_jobs.runs.folder import RunFolder
 from train_jobs.training.rows import TrainRow
 

@@ -11,10 +11,10 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from core.errors import JobError
+from core.files import replace_file
 from core.json_lines import json_line
 from core.snapshots.folder import Snapshot, Split
 from train_jobs.recipes.sft import SftSettings
-from train_jobs.runs.files import replace_file
 from train_jobs.runs.folder import RunFolder
 from train_jobs.sft import replay, synthesise, teachers
 from train_jobs.training import saving

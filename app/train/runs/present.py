@@ -7,7 +7,7 @@ from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from app.markup.tables import table
+from app.markup.tables import bar, table
 from app.markup.text import escape
 from app.train.plots import figure
 from train_jobs.runs.specs import TRAINING, JobKind, JobState, JobStatus
@@ -94,9 +94,7 @@ def head(view: RunView, now: float, beside: str = "") -> str:
         f'<article class="gr-t-run" data-state="{view.state}" data-run="{escape(view.run.id)}" aria-label="Run">'
         f"<header>{sign(view.state)}<div><h3>{escape(spec.name)}</h3>"
         f'<p class="gr-t-said" role="status" aria-live="polite">{escape(sentence(view, now))}</p></div></header>'
-        f'<div class="gr-load" role="progressbar" aria-label="Progress" aria-valuemin="0" aria-valuemax="100" '
-        f'aria-valuenow="{round(100 * share)}"><span style="width:{100 * share:.1f}%"></span></div>'
-        f"{meanwhile}{learned(view)}{_figures(view, now)}</article>"
+        f"{bar(share)}{meanwhile}{learned(view)}{_figures(view, now)}</article>"
     )
 
 
