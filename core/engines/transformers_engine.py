@@ -12,7 +12,6 @@ from contextlib import contextmanager
 from dataclasses import replace
 from typing import Any, TypeVar
 
-import numpy as np
 import torch
 from tokenizers.decoders import DecodeStream
 from transformers import (
@@ -30,7 +29,8 @@ from core.engines.base import Completion, Decoding, FirstLook, Piece, Prompt
 from core.engines.reading import LabelTokens, Row, StopWhen, Watch, look
 from core.errors import CheckpointError, EngineError
 from core.media.vision import load_vision_spec
-from core.prompt.encode import EncodedPrompt, PromptEncoder, stack_pixels
+from core.prompt.batches import padded
+from core.prompt.encode import EncodedPrompt, PromptEncoder
 from core.prompt.protocol import render_reasoning
 from core.types import CheckpointInfo, FinishReason, HarmProbability, Modality, Sample
 
@@ -168,27 +168,7 @@ class TransformersEngine:
 
     def _inputs(self, encoded: Sequence[EncodedPrompt]) -> dict[str, torch.Tensor]:
         """Left-padded ids, mask and types, shape (batch, longest), and the patches of all rows one after the other."""
-        longest = max(len(each.ids) for each in encoded)
-        ids = torch.full((len(encoded), longest), self._pad_id, dtype=torch.long)
-        mask = torch.zeros(len(encoded), longest, dtype=torch.long)
-        types = torch.zeros(len(encoded), longest, dtype=torch.int32)
-        for at, each in enumerate(encoded):
-            ids[at, longest - len(each.ids) :] = torch.tensor(each.ids)
-            types[at, longest - len(each.ids) :] = torch.tensor(each.types, dtype=torch.int32)
-            mask[at, longest - len(each.ids) :] = 1
-        inputs = {"input_ids": ids, "attention_mask": mask}
-        images = [patches for each in encoded for patches in each.images]
-        videos = [patches for each in encoded for patches in each.videos]
-        if images or videos:
-            inputs["mm_token_type_ids"] = types
-        for kind, patches, pixels_name in (("image", images, "pixel_values"), ("video", videos, "pixel_values_videos")):
-            if patches:
-                pixels, grids = stack_pixels(patches)
-                inputs[pixels_name] = torch.from_numpy(pixels)
-                inputs[f"{kind}_grid_thw"] = torch.from_numpy(grids)
-        if videos and self.model.config.model_type == "qwen2_5_vl":
-            seconds = np.array([value for each in encoded for value in each.seconds_per_patch], np.float32)
-            inputs["second_per_grid_ts"] = torch.from_numpy(seconds)
+        inputs = padded(encoded, self._pad_id, self.model.config.model_type, left=True)
         return {name: tensor.to(self.device) for name, tensor in inputs.items()}
 
     def _generate(

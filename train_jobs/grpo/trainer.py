@@ -14,11 +14,10 @@ from collections import OrderedDict
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-import numpy as np
-
 from core.errors import Cancelled
 from core.media.vision import DecodedMedia
-from core.prompt.encode import VISION_TOKENS, EncodedPrompt, PromptEncoder, stack_pixels
+from core.prompt.batches import media_inputs
+from core.prompt.encode import VISION_TOKENS, EncodedPrompt, PromptEncoder
 from core.types import MediaRef
 from train_jobs.grpo.scoring import Scored
 from train_jobs.rules.augment import HardRow
@@ -90,27 +89,6 @@ class PromptBook:
 
 def _bytes(prompt: EncodedPrompt) -> int:
     return sum(patches.pixels.nbytes for patches in (*prompt.images, *prompt.videos))
-
-
-def media_inputs(prompts: Sequence[EncodedPrompt], model_type: str) -> dict[str, Any]:
-    """The model's inputs for the pictures and videos of some rows, one after the other; empty where there are none.
-
-    Ids and token types are not among them.
-    """
-    import torch
-
-    images = [patches for prompt in prompts for patches in prompt.images]
-    videos = [patches for prompt in prompts for patches in prompt.videos]
-    inputs: dict[str, Any] = {}
-    for kind, patches, name in (("image", images, "pixel_values"), ("video", videos, "pixel_values_videos")):
-        if patches:
-            pixels, grids = stack_pixels(patches)
-            inputs[name] = torch.from_numpy(pixels)
-            inputs[f"{kind}_grid_thw"] = torch.from_numpy(grids)
-    if videos and model_type == "qwen2_5_vl":
-        seconds = [value for prompt in prompts for value in prompt.seconds_per_patch]
-        inputs["second_per_grid_ts"] = torch.from_numpy(np.array(seconds, np.float32))
-    return inputs
 
 
 def token_types(prompts: Sequence[EncodedPrompt], width: int, prompt_width: int) -> Any:

@@ -10,11 +10,10 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-import numpy as np
-
 from core.errors import EngineError, TextTooLong
 from core.media.vision import DecodedMedia
-from core.prompt.encode import EncodedPrompt, PromptEncoder, stack_pixels
+from core.prompt.batches import padded
+from core.prompt.encode import EncodedPrompt, PromptEncoder
 from core.types import Assessment, Label, MediaRef, Sample
 from train_jobs.training.rows import RowForm, Side, TrainRow
 
@@ -181,28 +180,7 @@ def collate(lines: Sequence[Line], pad_id: int, model_type: str) -> dict[str, An
     """
     import torch
 
-    longest = max(len(line.prompt.ids) for line in lines)
-    ids = torch.full((len(lines), longest), pad_id, dtype=torch.long)
-    mask = torch.zeros(len(lines), longest, dtype=torch.long)
-    types = torch.zeros(len(lines), longest, dtype=torch.int32)
-    for at, line in enumerate(lines):
-        size = len(line.prompt.ids)
-        ids[at, :size] = torch.tensor(line.prompt.ids)
-        types[at, :size] = torch.tensor(line.prompt.types, dtype=torch.int32)
-        mask[at, :size] = 1
-    batch: dict[str, Any] = {"input_ids": ids, "attention_mask": mask}
-    images = [patches for line in lines for patches in line.prompt.images]
-    videos = [patches for line in lines for patches in line.prompt.videos]
-    if images or videos:
-        batch["mm_token_type_ids"] = types
-    for kind, patches, name in (("image", images, "pixel_values"), ("video", videos, "pixel_values_videos")):
-        if patches:
-            pixels, grids = stack_pixels(patches)
-            batch[name] = torch.from_numpy(pixels)
-            batch[f"{kind}_grid_thw"] = torch.from_numpy(grids)
-    if videos and model_type == "qwen2_5_vl":
-        seconds = [value for line in lines for value in line.prompt.seconds_per_patch]
-        batch["second_per_grid_ts"] = torch.from_numpy(np.array(seconds, np.float32))
+    batch = padded([line.prompt for line in lines], pad_id, model_type, left=False)
     where = [(row, at) for row, line in enumerate(lines) for at in line.at]
     batch["trained_at"] = torch.tensor(where, dtype=torch.long).reshape(-1, 2)
     batch["trained_tokens"] = torch.tensor([token for line in lines for token in line.tokens], dtype=torch.long)
