@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import shutil
 from collections.abc import Callable, Iterator
 from dataclasses import replace
@@ -19,32 +18,21 @@ from core.media.video import VideoReader
 from core.serving.live import LiveGuard
 from core.settings import Settings
 from core.types import Sample
+from tests.live_guard import limited, live_guard, threads_of
 
 SAMPLE = Sample("How do I bake bread?")
 
 
 @pytest.fixture
 def folder(tiny_folder: Callable[[str], Path], tmp_path: Path) -> Path:
-    folder = Path(shutil.copytree(tiny_folder("llama"), tmp_path / "short"))
-    (folder / "guard.json").write_text(json.dumps({"format": 1, "id": "short", "max_new_tokens": 3}))
-    return folder
+    return limited(tiny_folder("llama"), tmp_path / "short", 3)
 
 
 @pytest.fixture
 def live(folder: Path, data_root: Path) -> Iterator[LiveGuard]:
-    guard = LiveGuard(
-        Settings(checkpoint=str(folder), protocol="guardroom-v1", device="cpu", threads=2),
-        MediaStore(data_root / "media", MediaLimits(), VideoReader(MediaLimits())),
-    )
-    list(guard.load(str(folder)))
-    yield guard
-    guard.close()
-
-
-def threads_of(live: LiveGuard) -> int:
-    import torch
-
-    return live.call(lambda guard: torch.get_num_threads())
+    with live_guard(folder, data_root, threads=2) as guard:
+        list(guard.load(str(folder)))
+        yield guard
 
 
 @pytest.mark.parametrize("setting", ["stay", "cpu"])

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import json
-import shutil
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -11,12 +9,9 @@ import pytest
 
 from core.beside_training import ROOM_BYTES, Beside, LiveWhileTraining, beside_jobs, has_room
 from core.errors import CheckpointError
-from core.media.limits import MediaLimits
-from core.media.store import MediaStore
-from core.media.video import VideoReader
 from core.serving.live import LiveGuard
-from core.settings import Settings
 from core.types import Sample
+from tests.live_guard import limited, live_guard, threads_of
 
 
 @pytest.mark.parametrize("setting", ["stay", "cpu", "pause"])
@@ -64,21 +59,10 @@ def test_a_gpu_is_full_where_no_long_prompt_finds_room(free: int, total: int, fi
 
 @pytest.fixture
 def live(tiny_folder: Callable[[str], Path], tmp_path: Path, data_root: Path) -> Iterator[LiveGuard]:
-    folder = Path(shutil.copytree(tiny_folder("llama"), tmp_path / "short"))
-    (folder / "guard.json").write_text(json.dumps({"format": 1, "id": "short", "max_new_tokens": 3}))
-    guard = LiveGuard(
-        Settings(checkpoint=str(folder), protocol="guardroom-v1", device="cpu"),
-        MediaStore(data_root / "media", MediaLimits(), VideoReader(MediaLimits())),
-    )
-    list(guard.load(str(folder)))
-    yield guard
-    guard.close()
-
-
-def threads_of(live: LiveGuard) -> int:
-    import torch
-
-    return live.call(lambda guard: torch.get_num_threads())
+    folder = limited(tiny_folder("llama"), tmp_path / "short", 3)
+    with live_guard(folder, data_root) as guard:
+        list(guard.load(str(folder)))
+        yield guard
 
 
 def test_the_guard_takes_one_thread_beside_a_job_and_its_own_number_again(live: LiveGuard) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import queue
 import shutil
 import threading
@@ -17,12 +16,9 @@ import pytest
 from core.errors import Cancelled, CheckpointError, EmptyRequest, EngineError
 from core.events import Event, FirstLooked, Queued, ReasoningGrew, VerdictReached
 from core.judging.guard import Guard
-from core.media.limits import MediaLimits
-from core.media.store import MediaStore
-from core.media.video import VideoReader
 from core.serving.live import LiveGuard
-from core.settings import Settings
 from core.types import Decision, Sample
+from tests.live_guard import limited, live_guard
 
 PATIENCE_S = 30.0
 """Nothing here takes more than a second or two on an idle machine."""
@@ -31,27 +27,19 @@ PATIENCE_S = 30.0
 @pytest.fixture
 def folder(tiny_folder: Callable[[str], Path], tmp_path: Path) -> Path:
     """A checkpoint whose answers are short."""
-    copy = Path(shutil.copytree(tiny_folder("llama"), tmp_path / "short"))
-    (copy / "guard.json").write_text(json.dumps({"format": 1, "id": "short", "max_new_tokens": 6}))
-    return copy
+    return limited(tiny_folder("llama"), tmp_path / "short", 6)
 
 
 @pytest.fixture
 def talkative(tiny_folder: Callable[[str], Path], tmp_path: Path) -> Path:
     """A checkpoint that writes for many seconds unless it is stopped: nothing but its limit ends its answers."""
-    copy = Path(shutil.copytree(tiny_folder("qwen3_vl"), tmp_path / "long"))
-    (copy / "guard.json").write_text(json.dumps({"format": 1, "id": "long", "max_new_tokens": 2000}))
-    return copy
+    return limited(tiny_folder("qwen3_vl"), tmp_path / "long", 2000)
 
 
 @pytest.fixture
 def live(folder: Path, data_root: Path) -> Iterator[LiveGuard]:
-    guard = LiveGuard(
-        Settings(checkpoint=str(folder), protocol="guardroom-v1", device="cpu", threads=1),
-        MediaStore(data_root / "media", MediaLimits(), VideoReader(MediaLimits())),
-    )
-    yield guard
-    guard.close()
+    with live_guard(folder, data_root, threads=1) as guard:
+        yield guard
     assert not [thread for thread in threading.enumerate() if thread.name.startswith("guard-")]
 
 
