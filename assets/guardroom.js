@@ -49,6 +49,19 @@
     if (box.bottom < 0 || box.top > window.innerHeight) show(video, "center");
   };
 
+  // A player that stays black says why. Errors of media do not bubble, so they are caught on their way down.
+  document.addEventListener("error", (event) => {
+    const video = event.target;
+    if (!(video instanceof HTMLVideoElement) || !video.closest(".gr-figure, .gr-r-figure")) return;
+    const figure = video.closest("figure");
+    if (figure.querySelector(".gr-unplayable")) return;
+    const said = document.createElement("p");
+    said.className = "gr-unplayable";
+    said.setAttribute("role", "status");
+    said.textContent = "This browser cannot play this video. The guard reads it all the same.";
+    video.closest(".gr-r-veil, figure").append(said);
+  }, true);
+
   // On a narrow screen the verdict lies below the examples: go there when the work begins.
   const showCard = () => {
     const card = document.querySelector("#gr-card");

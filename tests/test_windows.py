@@ -77,21 +77,25 @@ def test_both_texts_are_in_the_windows_from_end_to_end(request: str, response: s
         assert inside == (source or "")[int(window.start) : int(window.end)]
 
 
-def clip(count: int) -> tuple[MediaRef, DecodedMedia]:
-    ref = MediaRef("v", "video/mp4", Modality.VIDEO, 1, 4, 4)
+def clip(count: int, duration_s: float | None = None) -> tuple[MediaRef, DecodedMedia]:
+    ref = MediaRef("v", "video/mp4", Modality.VIDEO, 1, 4, 4, duration_s)
     return ref, DecodedMedia(np.zeros((count, 4, 4, 3), np.uint8), tuple(at * 0.5 for at in range(count)))
 
 
-@given(st.integers(1, 90), st.integers(1, 20))
-def test_stretches_of_a_video_follow_each_other_without_a_gap(count: int, frames: int) -> None:
-    ref, medium = clip(count)
+@given(st.integers(1, 90), st.integers(1, 20), st.one_of(st.none(), st.floats(0, 50)))
+def test_stretches_of_a_video_follow_each_other_without_a_gap_and_end_with_it(
+    count: int, frames: int, duration_s: float | None
+) -> None:
+    ref, medium = clip(count, duration_s)
     windows = media_windows(Prompt(Sample("x", None, (ref,)), (medium,)), frames)
     assert sum(len(window.prompt.media[0].frames) for window in windows) == count
     assert all(len(window.prompt.media[0].frames) <= frames for window in windows)
     assert all(len(each.prompt.media[0].timestamps or ()) == len(each.prompt.media[0].frames) for each in windows)
     for earlier, later in itertools.pairwise(windows):
-        assert earlier.end == pytest.approx(later.start)
+        assert earlier.end == later.start
     assert all(window.end > window.start for window in windows)
+    if duration_s is not None and duration_s > 0.5 * (count - 1):
+        assert windows[-1].end <= duration_s
 
 
 def test_every_medium_has_a_window_with_the_texts_beside_it_and_no_copy_of_its_pixels() -> None:

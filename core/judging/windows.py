@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from itertools import pairwise
 
@@ -90,13 +91,20 @@ def media_windows(prompt: Prompt, frames: int) -> list[Window]:
             windows.append(Window(replace(prompt, sample=sample, media=(medium,)), 0, 0, "media"))
             continue
         times = medium.timestamps
-        gap = (times[-1] - times[0]) / (len(times) - 1) if len(times) > 1 else 1.0
         count = -(-len(times) // frames)
         bounds = [round(at * len(times) / count) for at in range(count + 1)]
+        ends = (*times, _end(times, ref.duration_s))
         for start, stop in pairwise(bounds):
             part = replace(prompt, sample=sample, media=(medium.window(start, stop),))
-            windows.append(Window(part, times[start], times[stop - 1] + gap, "video"))
+            windows.append(Window(part, times[start], ends[stop], "video"))
     return windows
+
+
+def _end(times: Sequence[float], duration_s: float | None) -> float:
+    """Where the last frame's stretch ends, in seconds: as far on as frames lie apart, and not beyond the video."""
+    gap = (times[-1] - times[0]) / (len(times) - 1) if len(times) > 1 else 1.0
+    end = times[-1] + gap
+    return min(end, duration_s) if duration_s is not None and duration_s > times[-1] else end
 
 
 def timeline_frames(sampled: int) -> int:
