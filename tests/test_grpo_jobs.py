@@ -77,6 +77,24 @@ def test_mining_keeps_by_the_rule_what_the_policy_answers_and_freezes_it(tmp_pat
     assert len(read_mined(run)) == 2, "a resumed run does not mine again"
 
 
+def test_mining_is_told_of_and_kept_after_each_batch_that_the_engine_generates(tmp_path: Path) -> None:
+    from core.engines.transformers_engine import BATCH_ROWS
+
+    rows = [(Sample(f"How long is a minute in country {at}?"), H, A) for at in range(6)]
+    snapshot = write_snapshot(tmp_path / "snapshots" / "hard", {Split.TRAIN: rows})
+    settings = settings_of(mining={"rule": "omni-v1", "n": 8}, prompts=1, generations=2, micro_batch=2, passes=1)
+    run = new_run(tmp_path, snapshot, settings)
+    told: list[int] = []
+
+    def stop_at_once(context: JobContext, row: Mapping[str, Any]) -> None:
+        told.append(row["mined"])
+        context.stop.set()
+
+    with pytest.raises(Cancelled):
+        attempt(run, stop_at_once)
+    assert told == [len(read_mined(run))] == [BATCH_ROWS // 8]
+
+
 def test_a_set_without_hard_samples_is_refused_in_a_sentence(tmp_path: Path) -> None:
     snapshot = write_snapshot(tmp_path / "snapshots" / "easy", {Split.TRAIN: [(Sample("Good morning"), U, A)]})
     run = new_run(tmp_path, snapshot, settings_of(mining={"rule": "vl", "n": 2}))

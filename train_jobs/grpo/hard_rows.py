@@ -44,8 +44,6 @@ if TYPE_CHECKING:
 
 MINED, HARD, FACTS, MEDIA = "mined.jsonl", "hard.jsonl", "mining.json", "media"
 """Among the rollouts."""
-MINED_AT_ONCE = 32
-"""Samples whose generations are drawn together."""
 SPARE_PAIRS = 4
 """Pairs that are drawn for every joined row that is wanted: some are too long."""
 
@@ -219,11 +217,19 @@ def longest_prompt(settings: GrpoSettings, base: Base) -> int:
 
 
 def _fits(base: Base, sample: Sample, longest: int) -> bool:
-    shapes = [shape_of(ref, base.prompts.preprocessing) for ref in sample.media]
     try:
-        return base.prompts.count(sample, shapes) <= longest
+        return _tokens(base, sample) <= longest
     except InputError:  # the checkpoint does not read such media
         return False
+
+
+def _tokens(base: Base, sample: Sample) -> int:
+    return base.prompts.count(sample, [shape_of(ref, base.prompts.preprocessing) for ref in sample.media])
+
+
+def _alike_together(base: Base, examples: Sequence[Example]) -> list[Example]:
+    """Long prompts beside long ones, so that little is padded; the longest first, as a lack of memory shows early."""
+    return sorted(examples, key=lambda each: -_tokens(base, each.sample))
 
 
 # -- mining -----------------------------------------------------------------------------------------------------------
@@ -235,11 +241,14 @@ def mine(context: JobContext, settings: GrpoSettings, base: Base, examples: Sequ
     Raises:
         Cancelled: it was stopped; a resumed run goes on with the others.
     """
+    from core.engines.transformers_engine import BATCH_ROWS
+
     given = settings.mining
     if given.keep_rule is None:
         return [Mined(each.sample.id, each.sample.modality.value, (), None, True) for each in examples]
     done = {each.sample_id: each for each in read_mined(context.run)}
-    left = [each for each in examples if each.sample.id not in done]
+    left = _alike_together(base, [each for each in examples if each.sample.id not in done])
+    at_once = max(1, BATCH_ROWS // given.n)  # what the engine generates in one go: the page hears after each
     guard = Guard(
         base.engine,
         base.folder.protocol,
@@ -247,9 +256,9 @@ def mine(context: JobContext, settings: GrpoSettings, base: Base, examples: Sequ
         lambda ref: base.prompt(Sample("", None, (ref,))).media[0],
         window_tokens=base.folder.window_tokens,
     )
-    for start in range(0, len(left), MINED_AT_ONCE):
+    for start in range(0, len(left), at_once):
         context.progress(len(done), len(examples), "mining hard samples")
-        some = left[start : start + MINED_AT_ONCE]
+        some = left[start : start + at_once]
         drawn = sample_generations(guard, [each.sample for each in some], given.sampling(settings.seed), context.stop)
         found = []
         for example, generations in zip(some, drawn, strict=True):
