@@ -16,11 +16,13 @@ from annotation_store.columns import now_text
 from annotation_store.events import write_event
 from annotation_store.items import DECIDED, OPEN, REOPENED, add_reasons, set_item
 from annotation_store.labels import read_labels
-from annotation_store.models import QueueItemRow, SampleRow
+from annotation_store.models import QueueItemRow, SampleRow, VerdictRow
 from annotation_store.reasons import generations_wrong
 from annotation_store.review_values import EventKind
+from annotation_store.samples import read_samples
 from annotation_store.store import AnnotationStore
 from core.mining.rules import Answer
+from core.types import Sample
 
 AT_ONCE = 100
 """Samples of one transaction: whoever else writes to the store waits no longer than that takes."""
@@ -81,6 +83,30 @@ def enqueue_mined(
             sent = _send(connection, some, checkpoint_id, sent_by, reopen, sent)
         on_done(start + len(some))
     return sent
+
+
+def unjudged(store: AnnotationStore, sample_ids: Sequence[str]) -> list[Sample]:
+    """Of these samples those that wait for a reviewer without any verdict that could be read.
+
+    Raises:
+        StoreError: the database failed.
+    """
+    judged = select(VerdictRow.key).where(
+        VerdictRow.sample_key == SampleRow.key, VerdictRow.request_label.is_not(None)
+    )  # fmt: skip
+    found: list[Sample] = []
+    for start in range(0, len(sample_ids), AT_ONCE):
+        with store.reading("Looking for samples without a verdict") as connection:
+            keys = connection.scalars(
+                select(SampleRow.key)
+                .join(QueueItemRow, QueueItemRow.sample_key == SampleRow.key)
+                .where(
+                    SampleRow.id.in_(sample_ids[start : start + AT_ONCE]), QueueItemRow.state == OPEN, ~judged.exists()
+                )
+                .order_by(SampleRow.key)
+            ).all()
+            found += read_samples(connection, keys).values()
+    return found
 
 
 def _send(

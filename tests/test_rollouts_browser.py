@@ -16,6 +16,7 @@ import pytest
 from annotation_store.left import left
 from annotation_store.selecting import Labelled, Selection
 from annotation_store.snapshots.freezing import freeze
+from annotation_store.trails import trail
 from core.journal import append_lines
 from core.media.limits import MediaLimits
 from core.media.store import MediaStore
@@ -176,7 +177,10 @@ def test_a_run_is_read_from_its_accuracy_to_one_completion_and_to_the_page_of_it
         page.click("#gr-g-send")
         page.wait_for_function("(said) => document.querySelector('#gr-g-sent').textContent.includes(said)", arg=words)
     with open_store(app.data / "guardroom.db") as store:
-        assert left(store).by_kind == {"generations": len(kept)}
+        waiting = left(store).by_kind
+        verdicts = [trail(store, each.sample_id).verdicts for each in kept]
+    assert waiting["generations"] == len(kept)
+    assert [len(each) for each in verdicts] == [1] * len(kept), "the live guard judged each of them, and only once"
 
     page.click(f".gr-g-group[data-sample='{alone.sample_id}'] [data-r-page]")
     page.wait_for_selector(f".gr-s-page[data-sample='{alone.sample_id}']")

@@ -13,6 +13,7 @@ from app.shared.services import Services
 from app.shared.tasks import Task
 from app.train.runs import mined_present as present
 from app.train.runs import views as run_views
+from app.train.runs.mined_verdicts import Judged, judge_sent
 from app.train.runs.rollouts_layout import MinedParts
 from app.train.runs.views import RunView
 from core.errors import CheckpointError, GuardroomError, InputError, JobError
@@ -80,18 +81,18 @@ class MinedPane:
             view = run_views.view(self.services, opened or "")
             task = self.services.tasks.begin(TASK, lambda task: send_mined(self.services, view, bool(reopen), task))
             yield {parts.sent: progress_bar(0, "Reading…"), parts.send: gr.Button(interactive=False)}
-            for done, total in task.follow():
-                yield {parts.sent: progress_bar(done / max(total, 1), f"{done:,} of {total:,}")}
+            for done, total, what in task.follow():
+                yield {parts.sent: progress_bar(done / max(total, 1), f"{what}: {done:,} of {total:,}")}
             yield {
-                parts.sent: message(present.sent(task.outcome.result()), "good"),
+                parts.sent: message(present.sent(*task.outcome.result()), "good"),
                 parts.send: gr.Button(interactive=True),
             }
         except GuardroomError as error:
             yield {parts.sent: message(str(error), "bad"), parts.send: gr.Button(interactive=True)}
 
 
-def send_mined(services: Services, view: RunView, reopen: bool, task: Task) -> Sent:
-    """Put the samples that a run has mined and kept into the review queue.
+def send_mined(services: Services, view: RunView, reopen: bool, task: Task) -> tuple[Sent, Judged]:
+    """Put the samples that a run has mined and kept into the review queue, each with a verdict of the live guard.
 
     Raises:
         InputError: there is none.
@@ -103,14 +104,23 @@ def send_mined(services: Services, view: RunView, reopen: bool, task: Task) -> S
     kept = kept_samples(view.run)
     if not kept:
         raise InputError("This run has mined no sample that could be sent to review.")
-    return enqueue_mined(
-        services.store(),
+    store = services.store()
+    sent = enqueue_mined(
+        store,
         [MinedSample(each.sample_id, each.answers, each.wrong or 0) for each in kept],
         _checkpoint_id(view.spec.base),
         "owner",
         reopen=reopen,
-        on_done=lambda count: task.tell((count, len(kept))),
+        on_done=lambda count: task.tell((count, len(kept), "Sent to the queue")),
     )
+    judged = judge_sent(
+        services.guard,
+        store,
+        [each.sample_id for each in kept],
+        task.stop,
+        lambda done, of: task.tell((done, of, "Judged by the live guard")),
+    )
+    return sent, judged
 
 
 def _checkpoint_id(source: str) -> str:

@@ -12,6 +12,7 @@ from core.mining.rules import KeepRule
 
 if TYPE_CHECKING:
     from annotation_store.mined import Sent
+    from app.train.runs.mined_verdicts import Judged
     from train_jobs.grpo.mined import Count, MiningFigures
 
 NOTHING_YET = (
@@ -99,7 +100,7 @@ def send_words(count: int) -> str:
     return "Send it to review" if count == 1 else f"Send the {count:,} mined samples to review"
 
 
-def sent(done: Sent) -> str:
+def sent(done: Sent, judged: Judged) -> str:
     """What became of the samples that were sent, in words."""
     new = done.opened + done.reopened
     said = [f"{_count(new, 'sample')} {'is' if new == 1 else 'are'} in the review queue now"]
@@ -115,6 +116,13 @@ def sent(done: Sent) -> str:
         )
     if done.missing:
         said.append(f" {done.missing:,} {'is' if done.missing == 1 else 'are'} not in the store.")
+    if judged.verdicts:
+        said.append(f" The live guard judged {judged.verdicts:,} of them, so that reviewers see a verdict.")
+    if judged.missing:
+        why = f": {judged.why}" if judged.why else "."
+        said.append(
+            f" {_count(judged.missing, 'sample')} {'waits' if judged.missing == 1 else 'wait'} without one{why}"
+        )
     return "".join(said)
 
 
