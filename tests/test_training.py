@@ -11,6 +11,7 @@ import pytest
 
 from app.shared.identity import OwnerGate
 from app.shared.services import Services
+from app.train.runs import present as run_present
 from app.train.runs import views as run_views
 from app.train.start import counts as snapshot_counts
 from app.train.start import drafts as training
@@ -179,10 +180,26 @@ def test_runs_that_cannot_be_read_stay_in_the_list_with_the_reason(services: Ser
     torn.advance(JobState.CANCELLED)
     (torn.path / "spec.json").write_text("{")
     found = {line.id: line for line in run_views.lines(services)}
-    assert (found[whole.id].f1, found[whole.id].loss, found[whole.id].data) == (0.25, 0.25, "by hand")
+    assert (found[whole.id].f1, found[whole.id].loss, found[whole.id].data) == (0.125, 0.25, "by hand")
+    assert found[whole.id].chosen is None
     assert "cannot be read" in found[torn.id].problem
     assert run_views.view(services, whole.id).spec.kind is JobKind.SFT
     assert run_views.export_forms(services, "nobody") == ()
+
+
+@pytest.mark.parametrize(("f1", "chosen", "words"), [(0.25, True, "best, kept"), (0.125, False, "last, kept")])
+def test_the_list_shows_the_f1_of_the_checkpoint_that_was_kept(
+    services: Services, folder: Path, f1: float, chosen: bool, words: str
+) -> None:
+    run = RunFolder.create(services.runs, training.spec_of(services, Draft("first", str(folder), "sft-builtin")), 1)
+    for step, value in enumerate((0.25, 0.125)):
+        run.append_metric({"step": step, "validation_f1": value})
+    run.advance(JobState.RUNNING)
+    run.write_report({"figures": {"validation_f1": f1, "chosen_by_validation": chosen}})
+    run.advance(JobState.SUCCEEDED)
+    [line] = run_views.lines(services)
+    assert (line.f1, line.chosen) == (f1, chosen)
+    assert f"{f1:.3f} ({words})" in run_present.runs([line], None, 0.0)
 
 
 def test_a_sample_without_words_never_leaks() -> None:

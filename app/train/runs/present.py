@@ -118,7 +118,8 @@ def learned(view: RunView) -> str:
     figures: Mapping[str, Any] = (view.report or {}).get("figures") or {}
     before, after = figures.get("validation_f1_before"), figures.get("validation_f1")
     if before is not None and after is not None:
-        said.append(f"Validation F1: {figure(before, 'share')} before, {figure(after, 'share')} after.")
+        kept = "the best of the validated checkpoints" if figures.get("chosen_by_validation") else "the last checkpoint"
+        said.append(f"Validation F1: {figure(before, 'share')} before, {figure(after, 'share')} after, of {kept}.")
     return "".join(f'<p class="gr-t-learned">{escape(each)}</p>' for each in said)
 
 
@@ -214,7 +215,7 @@ def runs(known: Sequence[RunLine], opened: str | None, now: float) -> str:
     """All runs, the newest first. A name opens its run."""
     if not known:
         return NO_RUN
-    names = ("run", "state", "recipe", "data", "base", "F1", "loss or accuracy", "time", "created")
+    names = ("run", "state", "recipe", "data", "base", "validation F1", "loss or accuracy", "time", "created")
     return table(names, "".join(_run(each, opened, now) for each in known))
 
 
@@ -228,7 +229,7 @@ def _run(line: RunLine, opened: str | None, now: float) -> str:
         word = f"{word} · {100 * status.progress.fraction:.0f}%"
     what = spec.recipe or KIND_WORDS[spec.kind]
     cells = (
-        what, line.data or NOTHING, short_base(spec.base), figure(line.f1, "share"), _last(line),
+        what, line.data or NOTHING, short_base(spec.base), _f1(line), _last(line),
         lasted(seconds) if seconds is not None else NOTHING, moment(spec.created_at),
     )  # fmt: skip
     current = ' aria-current="true"' if line.id == opened else ""
@@ -238,6 +239,14 @@ def _run(line: RunLine, opened: str | None, now: float) -> str:
         f'<td class="gr-t-state">{sign(status.state)}{word}</td>'
         f"{''.join(f'<td>{escape(each)}</td>' for each in cells)}</tr>"
     )
+
+
+def _f1(line: RunLine) -> str:
+    """Of the checkpoint that was kept, and which that is."""
+    if line.f1 is None:
+        return NOTHING
+    which = {True: "best, kept", False: "last, kept", None: "newest"}[line.chosen]
+    return f"{figure(line.f1, 'share')} ({which})"
 
 
 def _last(line: RunLine) -> str:

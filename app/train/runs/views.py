@@ -53,11 +53,13 @@ class RunLine:
     """None where the folder cannot be read; `problem` says why."""
     status: JobStatus | None
     f1: float | None = None
-    """The best validation F1."""
+    """The validation F1 of the checkpoint that was kept; the newest one as long as none was."""
     loss: float | None = None
     """The last one, of a supervised training."""
     accuracy: float | None = None
     """Of the last rollout, of a training by reinforcement, whose loss says nothing."""
+    chosen: bool | None = None
+    """Whether that is the best of the validated checkpoints and not simply the last; None as long as none was kept."""
     problem: str = ""
 
     @property
@@ -81,21 +83,23 @@ def _line(run: RunFolder) -> RunLine:
         spec, status = run.spec(), run.status()
     except JobError as error:
         return RunLine(run.id, None, None, problem=str(error))
-    f1, loss, accuracy = _best_and_last(run.path, run.status_version())
+    f1, loss, accuracy = _last_figures(run.path, run.status_version())
+    chosen = None
+    if figures := _figures(run, status):
+        f1, chosen = _number(figures.get("validation_f1")), bool(figures.get("chosen_by_validation"))
     if spec.kind is JobKind.GRPO:
         loss = None
-        f1 = _number(_figures(run, status).get("validation_f1"))
-    return RunLine(run.id, spec, status, f1, loss, accuracy)
+    return RunLine(run.id, spec, status, f1, loss, accuracy, chosen)
 
 
 @lru_cache(maxsize=512)
-def _best_and_last(path: Path, version: int) -> tuple[float | None, float | None, float | None]:
-    """The best validation F1, the last loss and the last accuracy, read again when the status has changed."""
+def _last_figures(path: Path, version: int) -> tuple[float | None, float | None, float | None]:
+    """The last validation F1, loss and accuracy, read again when the status has changed."""
     metrics = RunFolder(path).metrics()
-    by_title = {each.title: [value for _, value in points(metrics, each.keys)] for each in SERIES}
-    f1, loss = by_title["Validation F1"], by_title["Loss"]
-    accuracy = [value for _, value in points(metrics, ("accuracy",))]
-    return (max(f1) if f1 else None, loss[-1] if loss else None, accuracy[-1] if accuracy else None)
+    keys = {each.title: each.keys for each in SERIES}
+    named = (keys["Validation F1"], keys["Loss"], ("accuracy",))
+    f1, loss, accuracy = ([value for _, value in points(metrics, each)][-1:] for each in named)
+    return (f1[0] if f1 else None, loss[0] if loss else None, accuracy[0] if accuracy else None)
 
 
 def _figures(run: RunFolder, status: JobStatus) -> Mapping[str, Any]:
