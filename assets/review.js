@@ -244,6 +244,8 @@
     }
     if (typing(target)) {
       if (event.key === "Escape") target.blur();
+      // After a search the keys belong to what was found.
+      if (event.key === "Enter" && target.closest("#gr-r-words")) setTimeout(() => target.blur());
       return;
     }
     if (chord) {
@@ -259,8 +261,19 @@
     // On a control of its own, Enter and Space do what they do everywhere; a chosen radio or checkbox is no such control.
     const control = target.closest?.("button, a, summary, video, [role=tab], [role=option]");
     if (control && (event.key === "Enter" || event.key === " ")) return;
+    // Space chooses on a radio or checkbox, and scrolls where there is nothing to play.
+    if (event.key === " " && (target.tagName === "INPUT" || !video())) return;
     event.preventDefault();
     actions[does](event.key);
+  });
+
+  // What was pressed with the mouse does not keep the focus, so that Enter goes on to mean submit; with Tab it does.
+  document.addEventListener("click", (event) => {
+    const pressed = event.detail > 0 && event.target.closest?.("button, a, summary, video");
+    if (!pressed || pressed.closest("dialog")) return;
+    setTimeout(() => {
+      if (shown($("#gr-r-top")) && document.activeElement === pressed) pressed.blur();
+    });
   });
 
   document.addEventListener("click", (event) => {

@@ -164,6 +164,53 @@ def test_the_owner_weighs_a_reason_on_the_page_and_it_comes_first(page: Page, ap
         set_weight(store, ReasonKind.AUDIT, DEFAULT_WEIGHTS[ReasonKind.AUDIT], "owner")
 
 
+def test_what_the_mouse_has_pressed_swallows_no_key_and_what_tab_has_reached_keeps_its_own(
+    page: Page, app: Running
+) -> None:
+    queue(app, *(Sample(f"Where does bird number {at} nest?") for at in range(7)))
+    enter(page)
+    tab = "button[role=tab] >> text="
+    pressed = (
+        ("[data-theme-toggle]",), (".gr-r-policy summary",), (f"#gr-r-tabs {tab}Data", f"#gr-r-tabs {tab}Queue"),
+        (f"{tab}Moderate", f"{tab}Review"), ("#gr-r-past button",),
+    )  # fmt: skip
+    for controls in pressed:
+        for control in controls:
+            page.click(control)
+        page.wait_for_function("() => document.activeElement === document.body")
+        press_until_next(page, "u", "Enter")
+    page.keyboard.press("f")
+    page.locator("#gr-r-categories input").first.focus()
+    page.keyboard.press("Space")
+    assert page.is_checked("#gr-r-categories label:first-of-type input"), "Space chooses"
+    page.keyboard.press("Space")
+    dark = page.evaluate("document.body.classList.contains('dark')")
+    page.locator("[data-theme-toggle]").focus()
+    before = item_of(page)
+    page.keyboard.press("h")
+    page.keyboard.press("Enter")
+    page.wait_for_function("(dark) => document.body.classList.contains('dark') !== dark", arg=dark)
+    assert item_of(page) == before
+    page.keyboard.press("Enter")
+    page.evaluate("document.activeElement.blur()")
+    page.click("#gr-r-words textarea, #gr-r-words input")
+    page.keyboard.type("bird")
+    page.keyboard.press("Enter")
+    page.wait_for_function("() => document.activeElement === document.body")
+    press_until_next(page, "u", "Enter")
+
+
+def test_a_refusal_and_the_buttons_are_in_sight_wherever_the_page_is_scrolled(page: Page, app: Running) -> None:
+    from playwright.sync_api import expect
+
+    queue(app, Sample("How is paper made?\n" * 60))
+    enter(page)
+    page.keyboard.press("Enter")
+    expect(page.locator("#gr-r-said [data-kind=bad]")).to_be_in_viewport(ratio=1)
+    expect(page.locator("#gr-r-submit")).to_be_in_viewport(ratio=1)
+    press_until_next(page, "u", "Enter")
+
+
 def test_skip_second_opinion_and_undo_have_keys_of_their_own(page: Page, app: Running) -> None:
     queue(app, *(Sample(f"Tell me about river number {at}.") for at in range(3)))
     enter(page)

@@ -20,6 +20,7 @@ from app.review.form import (
     without_evidence,
 )
 from app.review.keys import KEYS, actions
+from app.review.reasoning import concluded
 from core.errors import InputError
 from core.policy import load_policy
 from core.settings import ASSETS
@@ -102,3 +103,19 @@ def test_the_policy_names_each_category_with_its_letter() -> None:
     page = present.policy_page(load_policy())
     assert page.count("<dt>") == len(load_policy().categories)
     assert "<kbd>a</kbd> Violent Crimes" in page
+
+
+def test_a_continuation_that_ends_against_the_reviewers_label_is_said_to_do_so() -> None:
+    sample = Sample("How do I open my own lock?")
+    verdict = verdict_on(sample, assessment=Assessment(Label.HARMFUL, Label.ABSENT, reasoning=STEPS))
+    for chosen, kind in ((None, "good"), ("harmful", "good"), ("unharmful", "bad")):
+        words, said = concluded(verdict, Form(request=chosen))
+        assert said == kind
+        assert "request harmful (0.05)" in words
+        assert ("you call the request unharmful" in words) == (kind == "bad")
+    assert concluded(verdict_on(sample, assessment=None, error="No answer."), Form())[1] == "bad"
+
+
+def test_a_warning_beside_the_next_item_says_that_it_is_about_the_item_before() -> None:
+    assert present.stored(()) == ""
+    assert "item before" in present.stored(("The reasoning is unclear.",))

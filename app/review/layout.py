@@ -132,16 +132,17 @@ def lay_out(policy: Policy, reviewer: gr.BrowserState) -> Parts:
                 difference = plain("", "gr-r-difference")
                 evidence = plain(present.marked(Form()), "gr-r-evidence")
                 note = gr.Textbox(label="Note (n)", lines=1, max_lines=6, elem_id="gr-r-note")
-            said = plain("", "gr-r-said")
-            with gr.Row(elem_id="gr-r-actions"):
-                submit = gr.Button("Submit  ↵", variant="primary", elem_id="gr-r-submit", scale=3, min_width=120)
-                plain(
-                    '<div class="gr-r-others"><button type="button" data-r-do="skip">Skip <kbd>s</kbd></button>'
-                    '<button type="button" data-r-do="second">Second opinion <kbd>o</kbd></button>'
-                    '<button type="button" data-r-do="undo">Undo <kbd>z</kbd></button></div>',
-                    "gr-r-others",
-                    min_width=60,
-                )
+            with gr.Column(elem_id="gr-r-foot"):  # stays in sight: a refusal below the window's edge would not be seen
+                said = plain("", "gr-r-said")
+                with gr.Row(elem_id="gr-r-actions"):
+                    submit = gr.Button("Submit  ↵", variant="primary", elem_id="gr-r-submit", scale=3, min_width=120)
+                    plain(
+                        '<div class="gr-r-others"><button type="button" data-r-do="skip">Skip <kbd>s</kbd></button>'
+                        '<button type="button" data-r-do="second">Second opinion <kbd>o</kbd></button>'
+                        '<button type="button" data-r-do="undo">Undo <kbd>z</kbd></button></div>',
+                        "gr-r-others",
+                        min_width=60,
+                    )
     with gr.Accordion("Recent decisions", open=False, elem_id="gr-r-past"):
         recent = plain(present.recent(()), "gr-r-recent")
     plain(present.windows(), "gr-r-windows")

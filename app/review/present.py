@@ -33,10 +33,15 @@ SKIP_REASONS = (
 # -- the bar above ------------------------------------------------------------------------------------------------
 
 
-def bar(left: Left, all_today: Pace, mine_today: Pace) -> str:
-    """What is left, and today's pace."""
+def bar(left: Left, all_today: Pace, mine_today: Pace, words: str = "") -> str:
+    """What is left, and today's pace.
+
+    Args:
+        words: what the queue is searched for besides; no counter knows how many items hold it.
+    """
+    which = " with any words" if words else ""
     return (
-        f'<p class="gr-left" role="status"><strong data-left="{left.total}">{left.total:,}</strong> left'
+        f'<p class="gr-left" role="status"><strong data-left="{left.total}">{left.total:,}</strong> left{which}'
         f'<span>·</span><strong data-today="{all_today.decided}">{all_today.decided:,}</strong> decided today'
         f'<span class="gr-quiet">({mine_today.decided:,} by you, {mine_today.skipped:,} skipped)</span></p>'
     )
@@ -166,7 +171,10 @@ def _text(part: str, title: str, text: str, evidence: Sequence[Evidence]) -> str
 def marked(form: Form) -> str:
     """The evidence so far: what was marked, the step that it belongs to, and a way to take it back."""
     if not form.evidence:
-        return '<p class="gr-quiet">Select words and press <kbd>m</kbd>; on a video <kbd>[</kbd> and <kbd>]</kbd>.</p>'
+        return (
+            '<p class="gr-quiet">Evidence: select words and press <kbd>m</kbd>; on a video press <kbd>[</kbd> where it '
+            "begins and <kbd>]</kbd> where it ends.</p>"
+        )
     steps = lines_of(form.reasoning)
     rows = "".join(_marked(each, at, len(steps)) for at, each in enumerate(form.evidence))
     return f'<ul class="gr-r-evidence">{rows}</ul>'
@@ -336,6 +344,11 @@ def empty(left: Left, wanted: QueueFilter) -> str:
         f'<section class="gr-r-empty" role="status"><h2>{word}</h2><p>{said}</p>'
         f"{'' if filtered else f'<ul>{ways}</ul>'}</section>"
     )
+
+
+def stored(warnings: Sequence[str]) -> str:
+    """What the page says beside the next item about the one that was just stored; nothing where all is well."""
+    return f"Stored. About the item before this one: {' '.join(warnings)} Press z to change it." if warnings else ""
 
 
 def windows() -> str:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import replace
-from typing import Any
+from typing import Any, Literal
 
 import gradio as gr
 
@@ -105,7 +105,7 @@ class Reasoning:
                     steps = _joined(given, steps_of(event.verdict))
                     yield {
                         parts.reasoning: as_lines(steps),
-                        parts.said: message(_concluded(event.verdict), "bad" if event.verdict.error else "good"),
+                        parts.said: message(*concluded(event.verdict, form)),
                     } | idle
         except GuardroomError as error:
             yield {parts.said: message(str(error), "bad")} | idle
@@ -133,18 +133,26 @@ def _joined(given: tuple[str, ...], steps: tuple[str, ...]) -> tuple[str, ...]:
     return (*given, *steps)
 
 
-def _concluded(verdict: Verdict) -> str:
-    """What the guard makes of the corrected steps."""
+def concluded(verdict: Verdict, form: Form) -> tuple[str, Literal["good", "bad"]]:
+    """What the guard makes of the corrected steps, and whether that is what the reviewer says."""
     if verdict.error:
-        return f"The guard went on, but: {verdict.error}"
+        return f"The guard went on, but: {verdict.error}", "bad"
     said = verdict.assessment
     assert said is not None
     sides = [
-        f"{name} {label.value} ({probability(p)})"
-        for name, label, p in (
-            ("request", said.request, verdict.deliberated.request),
-            ("response", said.response, verdict.deliberated.response),
+        (name, label.value, probability(p), chosen)
+        for name, label, p, chosen in (
+            ("request", said.request, verdict.deliberated.request, form.request),
+            ("response", said.response, verdict.deliberated.response, form.response),
         )
         if label.value in ("harmful", "unharmful")
     ]
-    return f"From these steps the guard concludes: {', '.join(sides) or 'nothing'}. Submit to accept, or edit again."
+    words = ", ".join(f"{name} {label} ({p})" for name, label, p, _ in sides) or "nothing"
+    against = [f"the {name} {chosen}" for name, label, _, chosen in sides if chosen not in (None, label)]
+    if against:
+        return (
+            f"From these steps the guard still concludes: {words}; you call {' and '.join(against)}. Rewrite the steps "
+            "that lead there, so that the reasoning ends as you do.",
+            "bad",
+        )
+    return f"From these steps the guard concludes: {words}. Submit to accept, or edit again.", "good"

@@ -154,7 +154,7 @@ class _Review:
                 raise InputError("There is nothing to decide; the queue is empty.")
             done = desk.submit(self.services.store(), draft_of(form, desk.now.claim.item), self.policy)
             self.reasoning.stop(http)
-            return " ".join(done.warnings)
+            return present.stored(done.warnings)
 
         return self._change(http, work, form)
 
@@ -273,7 +273,7 @@ class _Review:
         if desk.now is None:
             return changed | {
                 parts.body: gr.Row(visible=False),
-                parts.empty: gr.HTML(present.empty(waiting, wanted), visible=True),
+                parts.empty: gr.HTML(present.empty(waiting, wanted) + message(said, kind), visible=True),
                 parts.media: "",
                 parts.form: Form(),
             }
@@ -315,4 +315,6 @@ class _Review:
 
         store = self.services.store()
         midnight = datetime.now().astimezone().replace(hour=0, minute=0, second=0, microsecond=0)
-        return present.bar(left(store, desk.wanted), pace(store, midnight), pace(store, midnight, desk.reviewer))
+        return present.bar(
+            left(store, desk.wanted), pace(store, midnight), pace(store, midnight, desk.reviewer), desk.wanted.words
+        )
