@@ -11,8 +11,8 @@ from hypothesis import HealthCheck, given, settings
 from annotation_store.claims import claim_next
 from annotation_store.database import MARK_END, MARK_START, is_sound, match_expression
 from annotation_store.decisions import submit
-from annotation_store.review_values import LabelDraft, Reasoning
-from annotation_store.searching import search
+from annotation_store.review_values import FoundPage, LabelDraft, QueueFilter, Reasoning
+from annotation_store.searching import EXCERPT_CHARS, newest, search
 from annotation_store.store import AnnotationStore
 from core.errors import StoreError
 from core.types import Assessment, Label, Sample
@@ -110,3 +110,21 @@ def test_no_text_at_all_breaks_the_search_or_its_index(store: AnnotationStore, r
     if match_expression(typed):
         search(store, typed)
     assert sound(store)
+
+
+def test_the_newest_samples_come_first_with_their_labels_and_say_whether_there_are_more(store: AnnotationStore) -> None:
+    assert newest(store) == FoundPage((), None)
+    made = [Sample(f"How warm is it in town {at}?" + " " * at + "x" * 300) for at in range(5)]
+    for sample in made:
+        add(store, sample, reason())
+    claim = claim_next(store, "ann", QueueFilter(words='"town 3"'))
+    assert claim is not None
+    submit(store, claim.token, LabelDraft(Label.UNHARMFUL, Label.ABSENT))
+    page = newest(store, 3)
+    assert [each.sample_id for each in page.found] == [made[4].id, made[3].id, made[2].id]
+    assert [each.label for each in page.found] == [None, Label.UNHARMFUL, None]
+    assert [each.excerpt for each in page.found] == [
+        each.request[:EXCERPT_CHARS] for each in (made[4], made[3], made[2])
+    ]
+    assert page.more is not None
+    assert newest(store, 5).more is None

@@ -10,7 +10,7 @@ from annotation_store.incoming.values import ImportProgress, ImportReport, Previ
 from annotation_store.outgoing.values import ExportReport
 from annotation_store.snapshots.values import SnapshotInfo
 from app.markup.tables import progress_bar, table
-from app.markup.text import escape, excerpt
+from app.markup.text import escape, excerpt, message
 
 if TYPE_CHECKING:
     from annotation_store.snapshots.values import FreezeProgress
@@ -44,6 +44,13 @@ def _preview_row(row: PreviewRow) -> str:
         row.steps or "–",
     )
     return f"<tr>{''.join(f'<td>{escape(cell)}</td>' for cell in cells)}</tr>"
+
+
+def counted(samples: int) -> str:
+    """How many samples the filter lets through, and what to do where there are none."""
+    if not samples:
+        return message("No sample passes this filter. Review some, bring labelled ones in, or choose another filter.")
+    return message(f"{samples:,} sample{'' if samples == 1 else 's'}.")
 
 
 def importing(progress: ImportProgress) -> str:

@@ -74,15 +74,39 @@ def build(services: Services, token: gr.Textbox, tab: gr.Tab) -> None:
     """Lay the part out and wire it. Call inside `tab`."""
     hidden: dict[str, Any] = {"show_progress": "hidden", "api_visibility": "private"}
     _import_part(services, token, hidden)
-    with gr.Accordion("Filter for export and snapshots", open=True, elem_id="gr-d-filter"), gr.Row():
-        found = _Filter(
-            gr.Dropdown(LABELLED, value="by_people", label="Label", min_width=190, scale=2, elem_id="gr-d-labelled"),
-            gr.Dropdown([("every modality", ""), "text", "image", "video"], value="", label="Modality", min_width=170),
-            gr.Dropdown([("any", ""), "harmful", "unharmful"], value="", label="Request is", min_width=110),
-            gr.Textbox(label="Label's source", placeholder="a data set's name", min_width=170),
-            gr.Dropdown([("any", ""), "train", "validation", "test"], value="", label="Split", min_width=110),
-            gr.Textbox(label="Words", min_width=130),
-        )
+    with gr.Accordion("Filter for export and snapshots", open=True, elem_id="gr-d-filter"):
+        with gr.Row():
+            found = _Filter(
+                gr.Dropdown(
+                    LABELLED, value="by_people", label="Label", min_width=190, scale=2, elem_id="gr-d-labelled"
+                ),
+                gr.Dropdown(
+                    [("every modality", ""), "text", "image", "video"], value="", label="Modality", min_width=170
+                ),
+                gr.Dropdown([("any", ""), "harmful", "unharmful"], value="", label="Request is", min_width=110),
+                gr.Textbox(label="Label's source", placeholder="a data set's name", min_width=170),
+                gr.Dropdown([("any", ""), "train", "validation", "test"], value="", label="Split", min_width=110),
+                gr.Textbox(label="Words", min_width=130),
+            )
+        counted = gr.HTML("", js_on_load=None, apply_default_css=False, elem_id="gr-d-counted")
+
+    def count(http: gr.Request, offered: str, *picked: str) -> str:
+        """How many samples the filter lets through."""
+        from annotation_store.selecting import count_selected
+
+        try:
+            services.gate.check(offered, http.headers)
+            with services.store().reading("Counting samples") as connection:
+                return present.counted(count_selected(connection, chosen(*picked)))
+        except GuardroomError as error:
+            return message(str(error), "bad")
+
+    typed = [each for each in found.all if isinstance(each, gr.Textbox)]
+    gr.on(
+        [tab.select, *(each.change for each in found.all if each not in typed), *(each.submit for each in typed),
+         *(each.blur for each in typed)],
+        count, [token, *found.all], counted, trigger_mode="always_last", **hidden,
+    )  # fmt: skip
     _export_part(services, token, found, hidden)
     _snapshot_part(services, token, found, hidden, tab)
 
@@ -114,7 +138,7 @@ def _import_part(services: Services, token: gr.Textbox, hidden: dict[str, Any]) 
                 queueing = gr.Radio(QUEUEING, value="unlabelled", label="Into the queue", elem_id="gr-d-queueing")
             with gr.Row(elem_classes="gr-d-buttons"):
                 start = gr.Button("Import", variant="primary", size="sm", elem_id="gr-d-start")
-                stop = gr.Button("Stop", size="sm", elem_id="gr-d-stop")
+                stop = gr.Button("Stop", size="sm", elem_id="gr-d-stop", interactive=False)
         told = gr.HTML("", js_on_load=None, apply_default_css=False, elem_id="gr-d-told")
 
     def place(file: str | None, path: str) -> Path:
@@ -150,20 +174,27 @@ def _import_part(services: Services, token: gr.Textbox, hidden: dict[str, Any]) 
         [shown, mapping, source, told, *columns], **hidden,
     )  # fmt: skip
 
-    def go(may: bool, file: str | None, path: str, named: str, wanted: str, *picked: str) -> Iterator[Any]:
+    def go(may: bool, file: str | None, path: str, named: str, wanted: str, *picked: str) -> Iterator[Changes]:
         if not may:
-            yield gr.skip()
+            yield {told: gr.skip()}
             return
         try:
-            yield from _importing(services, place(file, path), named, wanted, picked)
+            for said in _importing(services, place(file, path), named, wanted, picked):
+                yield {told: said} | _busy(stop, True)
         except GuardroomError as error:
-            yield message(str(error), "bad")
+            yield {told: message(str(error), "bad")}
+        yield _busy(stop, False)
 
     allowed = gr.State(False)
     start.click(_asked(services), token, [allowed, told], **hidden).then(
-        go, [allowed, file, path, source, queueing, *columns], told, concurrency_limit=4, **hidden
+        go, [allowed, file, path, source, queueing, *columns], [told, stop], concurrency_limit=4, **hidden
     )
     stop.click(lambda: services.tasks.stop("import"), None, None, queue=False, **hidden)
+
+
+def _busy(stop: gr.Button, on: bool) -> Changes:
+    """Only what goes on can be stopped."""
+    return {stop: gr.Button(interactive=on)}
 
 
 def _asked(services: Services) -> Any:
@@ -206,9 +237,9 @@ def _importing(services: Services, place: Path, source: str, wanted: str, picked
 def _export_part(services: Services, token: gr.Textbox, found: _Filter, hidden: dict[str, Any]) -> None:
     with gr.Accordion("Export", open=True, elem_id="gr-d-export"):
         with gr.Row(elem_classes="gr-d-buttons"):
-            form = gr.Radio([each.value for each in ExportForm], value="jsonl", label="Form", elem_id="gr-d-form")
+            form = gr.Radio([each.value for each in ExportForm], value="jsonl", label="Format", elem_id="gr-d-form")
             start = gr.Button("Export", variant="primary", size="sm", elem_id="gr-d-write")
-            stop = gr.Button("Stop", size="sm")
+            stop = gr.Button("Stop", size="sm", interactive=False)
         told = gr.HTML("", js_on_load=None, apply_default_css=False, elem_id="gr-d-written")
         files = gr.File(label="Files", file_count="multiple", visible=False, elem_id="gr-d-files")
 
@@ -229,7 +260,7 @@ def _export_part(services: Services, token: gr.Textbox, found: _Filter, hidden: 
                 )  # fmt: skip
 
             task = services.tasks.begin("export", work)
-            yield {told: progress_bar(0, "Writing…"), files: gr.File(visible=False)}
+            yield {told: progress_bar(0, "Writing…"), files: gr.File(visible=False)} | _busy(stop, True)
             for progress in task.follow():
                 words = f"{progress.rows:,} of {progress.total:,} rows"
                 yield {told: progress_bar(progress.rows / max(progress.total, 1), words)}
@@ -240,10 +271,11 @@ def _export_part(services: Services, token: gr.Textbox, found: _Filter, hidden: 
             yield {told: present.exported(report), files: gr.File(handed, visible=True)}
         except GuardroomError as error:
             yield {told: message(str(error), "bad")}
+        yield _busy(stop, False)
 
     allowed = gr.State(False)
     start.click(_asked(services), token, [allowed, told], **hidden).then(
-        go, [allowed, form, *found.all], [told, files], concurrency_limit=4, **hidden
+        go, [allowed, form, *found.all], [told, files, stop], concurrency_limit=4, **hidden
     )
     stop.click(lambda: services.tasks.stop("export"), None, None, queue=False, **hidden)
 
@@ -256,7 +288,7 @@ def _snapshot_part(services: Services, token: gr.Textbox, found: _Filter, hidden
         with gr.Row(elem_classes="gr-d-buttons"):
             name = gr.Textbox(label="Name", placeholder="for example: first hundred", elem_id="gr-d-name", scale=3)
             start = gr.Button("Freeze", variant="primary", size="sm", elem_id="gr-d-freeze")
-            stop = gr.Button("Stop", size="sm")
+            stop = gr.Button("Stop", size="sm", interactive=False)
         told = gr.HTML("", js_on_load=None, apply_default_css=False, elem_id="gr-d-frozen")
         listed = gr.HTML("", js_on_load=None, apply_default_css=False, elem_id="gr-d-list")
         with gr.Row(elem_classes="gr-d-buttons", visible=False) as checking:
@@ -293,7 +325,7 @@ def _snapshot_part(services: Services, token: gr.Textbox, found: _Filter, hidden
                 return services.freeze(selection, named, "owner", task.tell, task.stop)
 
             task = services.tasks.begin("snapshot", work)
-            yield {told: progress_bar(0, "Comparing…")}
+            yield {told: progress_bar(0, "Comparing…")} | _busy(stop, True)
             for progress in task.follow():
                 yield {told: present.freezing(progress)}
             info = task.outcome.result()
@@ -301,6 +333,7 @@ def _snapshot_part(services: Services, token: gr.Textbox, found: _Filter, hidden
             yield {told: message(f"Frozen: {rows:,} samples as {info.digest}, in {info.folder}.", "good")} | listing()
         except GuardroomError as error:
             yield {told: message(str(error), "bad")}
+        yield _busy(stop, False)
 
     def verify(digest: str | None, offered: str, http: gr.Request) -> str:
         from annotation_store.snapshots.listing import snapshot
@@ -315,7 +348,7 @@ def _snapshot_part(services: Services, token: gr.Textbox, found: _Filter, hidden
 
     allowed = gr.State(False)
     start.click(_asked(services), token, [allowed, told], **hidden).then(
-        go, [allowed, name, *found.all], [told, listed, which, checking], concurrency_limit=4, **hidden
+        go, [allowed, name, *found.all], [told, listed, which, checking, stop], concurrency_limit=4, **hidden
     )
     stop.click(lambda: services.tasks.stop("snapshot"), None, None, queue=False, **hidden)
     tab.select(opened, token, [listed, which, checking], **hidden)

@@ -26,8 +26,8 @@ def build(services: Services, tab: gr.Tab, reviewer: gr.BrowserState) -> None:
         with gr.Tab("Queue", id="queue") as waiting:
             queue = review_tab.build(services, reviewer)
             order.build(services, token)
-        with gr.Tab("Samples", id="samples"):
-            opener = sample_tab.build(services, token)
+        with gr.Tab("Samples", id="samples") as samples:
+            opener = sample_tab.build(services, token, samples)
         with gr.Tab("Mine", id="mine") as mine:
             to_queue = mine_tab.build(services, token, mine)
         with gr.Tab("Data", id="data") as data:

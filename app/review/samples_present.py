@@ -26,9 +26,25 @@ def found(page: FoundPage) -> str:
     """What a search found; each opens its page."""
     if not page.found:
         return '<p class="gr-quiet">No sample has all of these words.</p>'
+    return _list(page)
+
+
+def newest(page: FoundPage) -> str:
+    """The newest samples, for who has not searched yet."""
+    if not page.found:
+        return (
+            '<section class="gr-r-empty" role="status"><h2>No sample is stored yet</h2><p>Moderate something, or bring '
+            "a file in under <b>Data</b>. Every sample then has a page here, with its verdicts, labels, snapshots and "
+            "jobs.</p></section>"
+        )
+    more = f"The {len(page.found)} newest; search for the others." if page.more else "All stored samples."
+    return f'<p class="gr-quiet">{more} Each opens its page.</p>{_list(page)}'
+
+
+def _list(page: FoundPage) -> str:
     rows = []
     for each in page.found:
-        marked = escape(each.excerpt).replace("\x02", "<mark>").replace("\x03", "</mark>")
+        marked = escape(each.excerpt or "(no words)").replace("\x02", "<mark>").replace("\x03", "</mark>")
         label = label_words(each.label) if each.label else '<span class="gr-quiet">no label</span>'
         rows.append(
             f'<li><button type="button" class="gr-r-like" data-r-page="{escape(each.sample_id)}">{marked}</button>'

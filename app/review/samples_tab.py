@@ -17,16 +17,25 @@ Changes = dict[Any, Any]
 _TAKE_PAGE = "(id, ...rest) => [window.guardroomReview.page() || id, ...rest]"
 
 
-def build(services: Services, token: gr.Textbox) -> gr.Button:
-    """Lay the part out and wire it; the button opens the page that the script names. Call inside a `gr.Tab`."""
+def build(services: Services, token: gr.Textbox, tab: gr.Tab) -> gr.Button:
+    """Lay the part out and wire it; the button opens the page that the script names. Call inside `tab`."""
     hidden: dict[str, Any] = {"show_progress": "hidden", "api_visibility": "private"}
     with gr.Row(elem_id="gr-s-top"):
         words = gr.Textbox(
-            label="Words", placeholder="words, “a phrase”: in requests, responses, reasoning and notes", scale=3,
-            elem_id="gr-s-words",
+            label="Words in requests, responses, reasoning and notes", placeholder="words, “a phrase”", scale=3,
+            lines=1, max_lines=1, min_width=280, elem_id="gr-s-words",
         )  # fmt: skip
-        named = gr.Textbox(label="or a sample's id", lines=1, max_lines=1, scale=3, elem_id="gr-s-id")
+        named = gr.Textbox(
+            label="or a sample's id",
+            placeholder="s1-…",
+            lines=1,
+            max_lines=1,
+            scale=3,
+            min_width=280,
+            elem_id="gr-s-id",
+        )
     shown = gr.HTML("", js_on_load=None, apply_default_css=False, elem_id="gr-s-shown")
+    fresh = gr.HTML("", js_on_load=None, apply_default_css=False, elem_id="gr-s-newest")
     with gr.Column(visible=False, elem_id="gr-s-removal") as removal:
         ask = gr.Button("Delete this sample…", size="sm", elem_id="gr-s-ask")
         with gr.Group(visible=False, elem_id="gr-s-sure") as sure:
@@ -46,9 +55,20 @@ def build(services: Services, token: gr.Textbox) -> gr.Button:
 
         try:
             services.gate.check(offered, http.headers)
-            return {shown: present.found(search(services.store(), words)), removal: gr.Column(visible=False)}
+            html = present.found(search(services.store(), words)) if words.strip() else ""
+            return {shown: html, removal: gr.Column(visible=False)}
         except GuardroomError as error:
             return {shown: message(str(error), "bad"), removal: gr.Column(visible=False)}
+
+    def enter(offered: str, http: gr.Request) -> str:
+        """The newest samples, which are seen as long as nothing was searched or opened (assets/review.css)."""
+        from annotation_store.searching import newest
+
+        try:
+            services.gate.check(offered, http.headers)
+            return present.newest(newest(services.store()))
+        except GuardroomError as error:
+            return message(str(error), "bad")
 
     def open_page(sample_id: str, offered: str, http: gr.Request) -> Changes:
         from annotation_store.deletion import tombstone
@@ -86,6 +106,7 @@ def build(services: Services, token: gr.Textbox) -> gr.Button:
         return {shown: message(said, "good"), removal: gr.Column(visible=False), why: ""}
 
     outputs = [shown, removal, sure, named, why]
+    tab.select(enter, token, fresh, **hidden)
     words.submit(look, [words, token], outputs, **hidden)
     named.submit(open_page, [named, token], outputs, **hidden)
     jump.click(open_page, [named, token], outputs, js=_TAKE_PAGE, **hidden)
