@@ -68,8 +68,18 @@
     if (card && window.innerWidth <= 820) show(card, "start");
   };
 
+  // Who calls a verdict wrong writes why: the field takes the focus as soon as the server has shown it.
+  const writeWhy = async () => {
+    for (let tries = 0; tries < 60; tries += 1) {
+      const field = document.querySelector("#gr-note textarea");
+      if (field?.offsetParent) return field.focus();
+      await new Promise((done) => setTimeout(done, 50));
+    }
+  };
+
   document.addEventListener("click", (event) => {
     if (event.target.closest("#gr-go")) showCard();
+    if (event.target.closest("#gr-wrong")) writeWhy();
     const seeker = event.target.closest("[data-seek]");
     if (seeker) return seek(Number(seeker.dataset.seek), seeker);
     const copier = event.target.closest("[data-copy]");

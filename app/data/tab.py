@@ -73,13 +73,11 @@ def chosen(labelled: str, modality: str, request: str, source: str, split: str, 
 def build(services: Services, token: gr.Textbox, tab: gr.Tab) -> None:
     """Lay the part out and wire it. Call inside `tab`."""
     hidden: dict[str, Any] = {"show_progress": "hidden", "api_visibility": "private"}
-    _import_part(services, token, hidden)
+    imported = _import_part(services, token, hidden)
     with gr.Accordion("Filter for export and snapshots", open=True, elem_id="gr-d-filter"):
         with gr.Row():
             found = _Filter(
-                gr.Dropdown(
-                    LABELLED, value="by_people", label="Label", min_width=190, scale=2, elem_id="gr-d-labelled"
-                ),
+                gr.Dropdown(LABELLED, value="by_people", label="Label", min_width=190, elem_id="gr-d-labelled"),
                 gr.Dropdown(
                     [("every modality", ""), "text", "image", "video"], value="", label="Modality", min_width=170
                 ),
@@ -107,6 +105,7 @@ def build(services: Services, token: gr.Textbox, tab: gr.Tab) -> None:
          *(each.blur for each in typed)],
         count, [token, *found.all], counted, trigger_mode="always_last", **hidden,
     )  # fmt: skip
+    imported.then(count, [token, *found.all], counted, **hidden)
     _export_part(services, token, found, hidden)
     _snapshot_part(services, token, found, hidden, tab)
 
@@ -114,7 +113,8 @@ def build(services: Services, token: gr.Textbox, tab: gr.Tab) -> None:
 # -- import -----------------------------------------------------------------------------------------------------------
 
 
-def _import_part(services: Services, token: gr.Textbox, hidden: dict[str, Any]) -> None:
+def _import_part(services: Services, token: gr.Textbox, hidden: dict[str, Any]) -> Any:
+    """Lay it out and wire it; the event of an import that has ended."""
     with gr.Accordion("Import", open=True, elem_id="gr-d-import"):
         with gr.Row():
             file = gr.File(
@@ -186,10 +186,11 @@ def _import_part(services: Services, token: gr.Textbox, hidden: dict[str, Any]) 
         yield _busy(stop, False)
 
     allowed = gr.State(False)
-    start.click(_asked(services), token, [allowed, told], **hidden).then(
+    ended = start.click(_asked(services), token, [allowed, told], **hidden).then(
         go, [allowed, file, path, source, queueing, *columns], [told, stop], concurrency_limit=4, **hidden
     )
     stop.click(lambda: services.tasks.stop("import"), None, None, queue=False, **hidden)
+    return ended
 
 
 def _busy(stop: gr.Button, on: bool) -> Changes:
@@ -267,7 +268,7 @@ def _export_part(services: Services, token: gr.Textbox, found: _Filter, hidden: 
             report = task.outcome.result()
             handed = [str(path) for path in report.files]
             if report.media:
-                handed = [shutil.make_archive(str(folder / "guardroom"), "zip", folder / "guardroom")]
+                handed = [shutil.make_archive(str(folder / f"guardroom-{form}"), "zip", folder / "guardroom")]
             yield {told: present.exported(report), files: gr.File(handed, visible=True)}
         except GuardroomError as error:
             yield {told: message(str(error), "bad")}
