@@ -9,12 +9,12 @@ from typing import Any
 from sqlalchemy import select, update
 
 from annotation_store.bulk import ImportCounts, ImportRow, import_rows
-from annotation_store.enqueue import enqueue
 from annotation_store.models import ClaimRow, QueueItemRow, QueueReasonRow
 from annotation_store.reasons import Reason, ReasonKind, ReasonRules
 from annotation_store.review_values import LabelDraft, Left
 from annotation_store.store import AnnotationStore
 from core.types import Label, Sample, Verdict
+from tests.queueing import enqueue
 from tests.verdicts import verdict_on
 
 HARMFUL = LabelDraft(Label.HARMFUL)

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
-from annotation_store.enqueue import enqueue
 from annotation_store.reasons import Reason, ReasonKind
 from annotation_store.store import AnnotationStore
 from app.moderate.examples import FOLDER
@@ -13,6 +12,7 @@ from core.media.limits import MediaLimits
 from core.media.store import MediaStore
 from core.media.video import VideoReader
 from core.types import Assessment, Decision, HarmProbability, Label, Sample, WindowScore
+from tests.queueing import enqueue
 from tests.review import open_store
 from tests.verdicts import verdict_on
 

@@ -9,7 +9,6 @@ import pytest
 
 from annotation_store.claims import claim_next
 from annotation_store.decisions import submit
-from annotation_store.enqueue import enqueue
 from annotation_store.left import left
 from annotation_store.mined import AT_ONCE, MinedSample, Sent, enqueue_mined
 from annotation_store.reasons import ReasonKind
@@ -17,6 +16,7 @@ from annotation_store.store import AnnotationStore
 from annotation_store.trails import trail
 from core.errors import StoreError
 from core.types import Label, Sample
+from tests.queueing import enqueue
 from tests.review import HARMFUL, UNHARMFUL, add, bring, open_store, reason, recount, rows_of
 
 H, U, A = Label.HARMFUL, Label.UNHARMFUL, Label.ABSENT

@@ -18,7 +18,6 @@ from annotation_store.bulk import ImportRow, Refused, import_rows
 from annotation_store.claims import claim_sample
 from annotation_store.decisions import reopen, second_opinion, skip, submit
 from annotation_store.deletion import delete_sample
-from annotation_store.enqueue import enqueue
 from annotation_store.reasons import Reason, ReasonKind
 from annotation_store.review_values import Evidence, EvidencePart, LabelDraft, Reasoning
 from annotation_store.store import AnnotationStore
@@ -28,6 +27,7 @@ from core.types import Assessment, Decision, HarmProbability, Label, Sample
 from tests.browser import DONE, SLOW_MS, visit
 from tests.media_files import picture_file
 from tests.payloads import HITS, PAYLOADS, as_file_name, batches, one_line
+from tests.queueing import enqueue
 from tests.review import bring, open_store
 from tests.running import Running, running
 from tests.verdicts import verdict_on

@@ -176,6 +176,7 @@ def test_two_runs_share_one_axis_and_are_told_apart_by_name_and_stroke() -> None
     [
         (None, "loss", "–"), (0.98765, "share", "0.988"), (2e-4, "rate", "2.0e-4"), (0.0, "rate", "0"),
         (12345.6, "count", "12,346"), (1.34e9, "bytes", "1.3 GB"), (2.5e7, "bytes", "25 MB"), (0, "bytes", "0"),
+        (-3.7e-9, "free", "0.000"), (-0.25, "free", "-0.250"),
     ],
 )  # fmt: skip
 def test_figures_are_written_in_the_words_of_their_plot(value: float | None, form: str, words: str) -> None:

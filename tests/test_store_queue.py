@@ -12,7 +12,6 @@ from sqlalchemy import select
 from annotation_store import next_item
 from annotation_store.claims import claim_next, heartbeat, held, release
 from annotation_store.decisions import recent, second_opinion, skip, submit, undo
-from annotation_store.enqueue import enqueue
 from annotation_store.items import DECIDED, add_reasons
 from annotation_store.left import left, pace
 from annotation_store.models import QueueItemRow
@@ -23,6 +22,7 @@ from annotation_store.weights import set_weight, weights
 from core.errors import StoreError
 from core.types import HarmProbability, Modality, Sample
 from tests.plans import watched
+from tests.queueing import enqueue
 from tests.review import HARMFUL, UNHARMFUL, add, open_store, reason, recount
 from tests.verdicts import image, verdict_on
 

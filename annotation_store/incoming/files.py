@@ -43,8 +43,8 @@ def form_of(path: Path) -> Form:
     form = FORMS.get(path.suffix.lower())
     if form is None or form is Form.PARQUET:
         raise InputError(
-            f"{name} cannot be imported; .jsonl, .json, .csv and .parquet files and folders of media can be. An "
-            "archive is unpacked first, and a file whose rows name media is given by its path."
+            f"{name} cannot be imported; .jsonl, .json, .csv and .parquet files, folders of media and zip archives of "
+            "these can be. A file whose rows name media is given by its path, or in a zip archive with its media."
         )
     if not head.strip():
         raise InputError(f"{name} is empty; a file with rows is expected.")

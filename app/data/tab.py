@@ -118,7 +118,10 @@ def _import_part(services: Services, token: gr.Textbox, hidden: dict[str, Any]) 
     with gr.Accordion("Import", open=True, elem_id="gr-d-import"):
         with gr.Row():
             file = gr.File(
-                label="A file: JSONL, JSON, CSV or Parquet", file_count="single", height=140, elem_id="gr-d-file"
+                label="A file: JSONL, JSON, CSV or Parquet, or a zip",
+                file_count="single",
+                height=140,
+                elem_id="gr-d-file",
             )
             path = gr.Textbox(
                 label="or a path on this machine",
@@ -142,10 +145,10 @@ def _import_part(services: Services, token: gr.Textbox, hidden: dict[str, Any]) 
         told = gr.HTML("", js_on_load=None, apply_default_css=False, elem_id="gr-d-told")
 
     def place(file: str | None, path: str) -> Path:
-        if path.strip():
-            return Path(path.strip()).expanduser()
-        if file:
-            return Path(file)
+        from annotation_store.incoming.archives import unpacked
+
+        if path.strip() or file:
+            return unpacked(Path(path.strip() or file or "").expanduser(), services.uploads)
         raise InputError("Nothing to import is named; drop a file or write a path.")
 
     def preview(file: str | None, path: str, offered: str, http: gr.Request) -> Changes:

@@ -163,7 +163,7 @@ class _MineTab:
             elif file or (path or "").strip():
                 from annotation_store.incoming.previewing import preview
 
-                said = data_present.preview(preview(_place(file, path), rows=5))
+                said = data_present.preview(preview(_place(self.services, file, path), rows=5))
             else:
                 said = ""
         except GuardroomError as error:
@@ -192,7 +192,7 @@ class _MineTab:
             self.services.gate.check(offered, http.headers)
             wanted, how = picked[: len(self.filter)], picked[len(self.filter) :]
             settings = settings_of(chosen(*wanted), *how)
-            place = _place(file, path) if origin == "file" else None
+            place = _place(self.services, file, path) if origin == "file" else None
             store = self.services.store()
 
             def prepare(task: Task) -> Mining:
@@ -336,11 +336,12 @@ def settings_of(
         raise InputError(f"The mining cannot start: {said}.") from None
 
 
-def _place(file: str | None, path: str | None) -> Path:
-    if path and path.strip():
-        return Path(path.strip()).expanduser()
-    if file:
-        return Path(file)
+def _place(services: Services, file: str | None, path: str | None) -> Path:
+    from annotation_store.incoming.archives import unpacked
+
+    named = (path or "").strip() or file
+    if named:
+        return unpacked(Path(named).expanduser(), services.uploads)
     raise InputError("No file is named; drop one or write a path.")
 
 

@@ -178,7 +178,8 @@ def figure(value: float | None, form: str) -> str:
         return f"{value:,.0f}" if value >= 10 else f"{value:.2g}"
     if form == "bytes":
         return memory(value)
-    return f"{value:.3f}" if abs(value) < 100 else f"{value:,.0f}"
+    # adding nothing takes the sign off a zero
+    return f"{round(value, 3) + 0.0:.3f}" if abs(value) < 100 else f"{value:,.0f}"
 
 
 def memory(count: float) -> str:

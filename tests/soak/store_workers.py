@@ -15,12 +15,12 @@ from pathlib import Path
 from annotation_store.bulk import ImportRow, import_rows
 from annotation_store.claims import claim_next
 from annotation_store.decisions import second_opinion, skip, submit, undo
-from annotation_store.enqueue import enqueue
 from annotation_store.reasons import Reason, ReasonKind
 from annotation_store.review_values import Claim, LabelDraft, Reasoning
 from annotation_store.store import AnnotationStore
 from core.errors import StaleClaim, StoreError
 from core.types import Label, Sample
+from tests.queueing import enqueue
 from tests.review import open_store
 from tests.verdicts import verdict_on
 

@@ -1,4 +1,4 @@
-"""Stored samples into the queue, for reasons found by hand or by a job."""
+"""Puts stored samples into the queue by hand, where a test needs them there."""
 
 from __future__ import annotations
 
