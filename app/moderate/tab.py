@@ -39,8 +39,10 @@ _FILE_OF_BOX = """async (box) => {
 # The box adds a second file to the first. The newer one takes the place of the older.
 _NEWEST_FILE_ALONE = """(box) =>
   box && box.files && box.files.length > 1 ? {...box, files: box.files.slice(-1)} : box"""
-_RAISE_BLOCK = "(review, block) => Math.max(review, block)"
-_LOWER_REVIEW = "(review, block) => Math.min(review, block)"
+# What is being put in is read from its field: under load an input may be told before gradio knows the new value.
+_PUT_IN = "const at = document.activeElement; const now = (id, known) => at?.closest(id) ? Number(at.value) : known;"
+_RAISE_BLOCK = f"(review, block) => {{ {_PUT_IN} return Math.max(now('#gr-review', review), block); }}"
+_LOWER_REVIEW = f"(review, block) => {{ {_PUT_IN} return Math.min(review, now('#gr-block', block)); }}"
 
 
 @dataclass(frozen=True, slots=True)
