@@ -16,9 +16,10 @@ from annotation_store.outgoing.values import ExportForm
 from app.data import present
 from app.markup.tables import progress_bar
 from app.markup.text import message
+from app.shared.brought import brought
 from app.shared.services import Services
 from app.shared.tasks import Task
-from core.errors import GuardroomError, InputError
+from core.errors import GuardroomError
 
 if TYPE_CHECKING:
     from annotation_store.selecting import Selection
@@ -144,19 +145,12 @@ def _import_part(services: Services, token: gr.Textbox, hidden: dict[str, Any]) 
                 stop = gr.Button("Stop", size="sm", elem_id="gr-d-stop", interactive=False)
         told = gr.HTML("", js_on_load=None, apply_default_css=False, elem_id="gr-d-told")
 
-    def place(file: str | None, path: str) -> Path:
-        from annotation_store.incoming.archives import unpacked
-
-        if path.strip() or file:
-            return unpacked(Path(path.strip() or file or "").expanduser(), services.uploads)
-        raise InputError("Nothing to import is named; drop a file or write a path.")
-
     def preview(file: str | None, path: str, offered: str, http: gr.Request) -> Changes:
         from annotation_store.incoming.previewing import preview as previewed
 
         try:
             services.gate.check(offered, http.headers)
-            found = previewed(place(file, path))
+            found = previewed(brought(file, path, services.uploads))
         except GuardroomError as error:
             return {shown: message(str(error), "bad"), mapping: gr.Column(visible=False), told: ""}
         proposed = found.proposed.named()
@@ -182,7 +176,7 @@ def _import_part(services: Services, token: gr.Textbox, hidden: dict[str, Any]) 
             yield {told: gr.skip()}
             return
         try:
-            for said in _importing(services, place(file, path), named, wanted, picked):
+            for said in _importing(services, brought(file, path, services.uploads), named, wanted, picked):
                 yield {told: said} | _busy(stop, True)
         except GuardroomError as error:
             yield {told: message(str(error), "bad")}

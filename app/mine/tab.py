@@ -16,6 +16,7 @@ from app.markup.tables import progress_bar
 from app.markup.text import message
 from app.mine import present
 from app.mine.work import MiningProgress, MiningReport, mine
+from app.shared.brought import brought
 from app.shared.services import Services
 from app.shared.tasks import Task
 from core.errors import Cancelled, GuardroomError, InputError
@@ -163,7 +164,7 @@ class _MineTab:
             elif file or (path or "").strip():
                 from annotation_store.incoming.previewing import preview
 
-                said = data_present.preview(preview(_place(self.services, file, path), rows=5))
+                said = data_present.preview(preview(brought(file, path, self.services.uploads), rows=5))
             else:
                 said = ""
         except GuardroomError as error:
@@ -192,7 +193,7 @@ class _MineTab:
             self.services.gate.check(offered, http.headers)
             wanted, how = picked[: len(self.filter)], picked[len(self.filter) :]
             settings = settings_of(chosen(*wanted), *how)
-            place = _place(self.services, file, path) if origin == "file" else None
+            place = brought(file, path, self.services.uploads) if origin == "file" else None
             store = self.services.store()
 
             def prepare(task: Task) -> Mining:
@@ -334,15 +335,6 @@ def settings_of(
     except (TypeError, ValueError) as error:
         said = "a number is missing" if isinstance(error, TypeError) else str(error)
         raise InputError(f"The mining cannot start: {said}.") from None
-
-
-def _place(services: Services, file: str | None, path: str | None) -> Path:
-    from annotation_store.incoming.archives import unpacked
-
-    named = (path or "").strip() or file
-    if named:
-        return unpacked(Path(named).expanduser(), services.uploads)
-    raise InputError("No file is named; drop one or write a path.")
 
 
 def _imported(services: Services, store: AnnotationStore, place: Path, task: Task) -> Selection:
