@@ -208,7 +208,7 @@ def explained(doing: str) -> Iterator[None]:
 
 # -- full-text search (FTS5) ------------------------------------------------------------------------------------------
 # The index stores no text of its own: it reads the view `search_texts`. An entry must therefore be taken out before the
-# texts behind it change, and put in afterwards; `annotation_store.words` is where that order is kept.
+# texts behind it change, and put in afterwards; `annotation_store.rows.words` is where that order is kept.
 
 MARK_START, MARK_END = "\x02", "\x03"
 """Around the found words of an excerpt."""

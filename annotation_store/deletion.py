@@ -11,10 +11,8 @@ from typing import Protocol
 
 from sqlalchemy import Connection, delete, insert, select, update
 
-from annotation_store.claims import named
 from annotation_store.columns import now_text, to_json
 from annotation_store.database import forget_deleted
-from annotation_store.items import DECIDED, set_item
 from annotation_store.models import (
     MediaRow,
     PendingRemovalRow,
@@ -25,10 +23,12 @@ from annotation_store.models import (
     SnapshotRow,
     TombstoneRow,
 )
-from annotation_store.review_values import Tombstone
-from annotation_store.samples import sample_key
+from annotation_store.queue.items import DECIDED, set_item
+from annotation_store.rows.samples import sample_key
+from annotation_store.rows.words import out_of_the_index
+from annotation_store.rules.names import named
 from annotation_store.store import AnnotationStore
-from annotation_store.words import out_of_the_index
+from annotation_store.values.review import Tombstone
 from core.errors import StoreError
 
 

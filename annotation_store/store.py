@@ -1,8 +1,8 @@
 """The open store: its transactions, and recording and reading verdicts and reports.
 
-Human review is in modules of its own (see the package), whose functions take a store first and work inside
-`AnnotationStore.writing` and `AnnotationStore.reading`. Values go in and come out (`core.types`, `values`,
-`review_values`); no row, session or connection leaves the package.
+Human review is in packages of its own (see the package), whose functions take a store first and work inside
+`AnnotationStore.writing` and `AnnotationStore.reading`. Values go in and come out (`core.types`, `values`);
+no row, session or connection leaves the package.
 Every write is one transaction and can be repeated without harm. A store may be used by many threads, and its database
 by many processes, at once.
 """
@@ -29,14 +29,14 @@ from annotation_store.database import (
     open_engine,
     writing,
 )
-from annotation_store.items import add_reasons
 from annotation_store.migrate import migrate
 from annotation_store.models import MediaRow, ReportRow, SampleRow, VerdictRow
-from annotation_store.reasons import ReasonRules, reasons_for, reported
-from annotation_store.samples import keep_sample, read_samples, sample_key
+from annotation_store.queue.items import add_reasons
+from annotation_store.rows.samples import keep_sample, read_samples, sample_key
+from annotation_store.rows.words import add_words
+from annotation_store.rules.reasons import ReasonRules, reasons_for, reported
 from annotation_store.turns import Turns
-from annotation_store.values import Counts, Report
-from annotation_store.words import add_words
+from annotation_store.values.reports import Counts, Report
 from core.errors import StoreError
 from core.types import Sample, Verdict
 from core.verdict_json import verdict_from_document, verdict_to_document
@@ -62,7 +62,7 @@ class AnnotationStore:
 
         Args:
             url_or_path: a SQLAlchemy URL, or the path of a SQLite file; its folder is made when missing.
-            rules: when a recorded verdict makes a sample hard; those of `annotation_store.reasons` by default.
+            rules: when a recorded verdict makes a sample hard; those of `annotation_store.rules.reasons` by default.
 
         Raises:
             StoreError: the place cannot be opened, is no database, or was written by a newer version.

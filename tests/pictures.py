@@ -10,8 +10,8 @@ import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from annotation_store.reasons import Reason, ReasonKind
 from annotation_store.store import AnnotationStore
+from annotation_store.values.reasons import Reason, ReasonKind
 from core.types import Sample
 from tests import review_data
 from tests.browser import SLOW_MS, judge, launched, visit, write

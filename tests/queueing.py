@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 
 from annotation_store.columns import now_text
-from annotation_store.items import add_reasons
-from annotation_store.reasons import Reason
-from annotation_store.samples import sample_key
+from annotation_store.queue.items import add_reasons
+from annotation_store.rows.samples import sample_key
 from annotation_store.store import AnnotationStore
+from annotation_store.values.reasons import Reason
 
 
 def enqueue(store: AnnotationStore, reasons: Mapping[str, Iterable[Reason]]) -> int:

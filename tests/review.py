@@ -8,11 +8,13 @@ from typing import Any
 
 from sqlalchemy import select, update
 
-from annotation_store.bulk import ImportCounts, ImportRow, import_rows
+from annotation_store.incoming.bulk import import_rows
+from annotation_store.incoming.values import ImportCounts, ImportRow
 from annotation_store.models import ClaimRow, QueueItemRow, QueueReasonRow
-from annotation_store.reasons import Reason, ReasonKind, ReasonRules
-from annotation_store.review_values import LabelDraft, Left
+from annotation_store.rules.reasons import ReasonRules
 from annotation_store.store import AnnotationStore
+from annotation_store.values.reasons import Reason, ReasonKind
+from annotation_store.values.review import LabelDraft, Left
 from core.types import Label, Sample, Verdict
 from tests.queueing import enqueue
 from tests.verdicts import verdict_on

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
-from annotation_store.reasons import Reason, ReasonKind
 from annotation_store.store import AnnotationStore
+from annotation_store.values.reasons import Reason, ReasonKind
 from app.moderate.examples import FOLDER
 from core.media.limits import MediaLimits
 from core.media.store import MediaStore

@@ -12,14 +12,13 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
-from annotation_store.bulk import ImportRow
 from annotation_store.incoming.archives import unpacked
 from annotation_store.incoming.previewing import preview
 from annotation_store.incoming.running import run_import
-from annotation_store.incoming.values import ImportLimits
+from annotation_store.incoming.values import ImportLimits, ImportRow
 from annotation_store.outgoing.exporting import export
 from annotation_store.outgoing.values import ExportForm
-from annotation_store.selecting import Labelled, Selection
+from annotation_store.reading.selecting import Labelled, Selection
 from core.errors import InputError
 from core.media.limits import MediaLimits
 from core.media.store import MediaStore

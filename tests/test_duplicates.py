@@ -13,13 +13,13 @@ from hypothesis import strategies as st
 from PIL import Image
 from sqlalchemy import select, update
 
-from annotation_store.bulk import ImportRow
 from annotation_store.columns import now_text
 from annotation_store.duplicates import pictures, text
 from annotation_store.duplicates.grouping import assign_splits
 from annotation_store.duplicates.near import neighbours
 from annotation_store.duplicates.passing import mark_duplicates
 from annotation_store.duplicates.splits import SHARES, draw_split, joined_split
+from annotation_store.incoming.values import ImportRow
 from annotation_store.models import GroupMemberRow, GroupRow, SampleRow
 from annotation_store.store import AnnotationStore
 from core.media.limits import MediaLimits

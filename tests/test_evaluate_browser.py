@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from annotation_store.left import left
+from annotation_store.review.progress import left
 from annotation_store.store import AnnotationStore
 from app.moderate.examples import FOLDER
 from core.checkpoints.folder import BUILTIN_FOLDER

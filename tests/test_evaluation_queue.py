@@ -9,22 +9,22 @@ from pathlib import Path
 import pytest
 from sqlalchemy import select, update
 
-from annotation_store.claims import claim_next
-from annotation_store.decisions import reopen, submit
 from annotation_store.deletion import delete_sample
 from annotation_store.duplicates.grouping import assign_splits
 from annotation_store.duplicates.passing import mark_duplicates
 from annotation_store.duplicates.splits import draw_split
-from annotation_store.evaluated import Enqueued, enqueue_errors
-from annotation_store.left import left
+from annotation_store.mining.from_evaluation import Enqueued, enqueue_errors
 from annotation_store.models import GroupMemberRow, GroupRow, SampleRow
-from annotation_store.reasons import ReasonKind
-from annotation_store.samples import sample_key
-from annotation_store.searching import search
-from annotation_store.selecting import Selection
+from annotation_store.reading.searching import search
+from annotation_store.reading.selecting import Selection
+from annotation_store.reading.trails import trail
+from annotation_store.review.claims import claim_next
+from annotation_store.review.decisions import reopen, submit
+from annotation_store.review.progress import left
+from annotation_store.rows.samples import sample_key
 from annotation_store.snapshots.freezing import freeze
 from annotation_store.store import AnnotationStore
-from annotation_store.trails import trail
+from annotation_store.values.reasons import ReasonKind
 from app.evaluate.to_review import words
 from app.moderate.examples import FOLDER
 from core.errors import StoreError

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from annotation_store.review_values import SnapshotRef
+from annotation_store.values.review import SnapshotRef
 from app.evaluate import work as evaluations
 from app.evaluate.tab import rows_at_most
 from app.evaluate.work import Wanted

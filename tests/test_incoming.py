@@ -14,15 +14,15 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from annotation_store.bulk import CHUNK
+from annotation_store.incoming.bulk import CHUNK
 from annotation_store.incoming.previewing import preview
 from annotation_store.incoming.proposing import propose
 from annotation_store.incoming.running import Queueing, refused_rows, run_import
 from annotation_store.incoming.values import Columns, Form, ImportLimits, ImportReport
-from annotation_store.left import left
-from annotation_store.review_values import LabelRecord
+from annotation_store.reading.trails import trail
+from annotation_store.review.progress import left
 from annotation_store.store import AnnotationStore
-from annotation_store.trails import trail
+from annotation_store.values.review import LabelRecord
 from core.errors import InputError
 from core.media.limits import MediaLimits
 from core.media.store import MediaStore

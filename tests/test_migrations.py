@@ -18,13 +18,13 @@ from sqlalchemy import URL
 from sqlalchemy.schema import CreateTable
 
 from annotation_store.database import database_url, is_search_table, is_sound
-from annotation_store.left import left
 from annotation_store.migrate import HEAD, MIGRATIONS, migrate
 from annotation_store.models import Base
-from annotation_store.review_values import Left
-from annotation_store.searching import search
+from annotation_store.reading.searching import search
+from annotation_store.review.progress import left
 from annotation_store.store import AnnotationStore
-from annotation_store.values import Counts
+from annotation_store.values.reports import Counts
+from annotation_store.values.review import Left
 from core.errors import StoreError
 from core.types import Sample
 from tests.verdicts import image, verdict_on
@@ -248,8 +248,10 @@ def test_only_one_module_knows_sqlite() -> None:
 
 def test_what_is_heavy_is_loaded_when_it_is_needed(path: Path) -> None:
     code = (
-        "import sys, annotation_store, annotation_store.values, annotation_store.review_values\n"
-        "import annotation_store.reasons, annotation_store.drafts\n"
+        "import sys\n"
+        "from annotation_store.values import reasons, reports, review\n"
+        "from annotation_store.rules import drafts, names, reasons\n"
+        "from annotation_store.incoming import values\n"
         "assert not any(name.startswith(('sqlalchemy', 'alembic')) for name in sys.modules)\n"
         "from annotation_store.store import AnnotationStore\n"
         "AnnotationStore.open(sys.argv[1]).close()\n"

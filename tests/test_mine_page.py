@@ -12,14 +12,9 @@ from typing import Any
 import gradio as gr
 import pytest
 
-from annotation_store.mining import (
-    Findings,
-    MiningRun,
-    MiningSettings,
-    MiningState,
-    mining_runs,
-)
-from annotation_store.selecting import Selection
+from annotation_store.mining.runs import mining_runs
+from annotation_store.mining.values import Findings, MiningRun, MiningSettings, MiningState
+from annotation_store.reading.selecting import Selection
 from app.mine import present as mine_present
 from app.mine import tab as mine_tab
 from app.mine.work import MiningReport

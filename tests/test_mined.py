@@ -7,13 +7,13 @@ from pathlib import Path
 
 import pytest
 
-from annotation_store.claims import claim_next
-from annotation_store.decisions import submit
-from annotation_store.left import left
-from annotation_store.mined import AT_ONCE, MinedSample, Sent, enqueue_mined
-from annotation_store.reasons import ReasonKind
+from annotation_store.mining.from_training import AT_ONCE, MinedSample, Sent, enqueue_mined
+from annotation_store.reading.trails import trail
+from annotation_store.review.claims import claim_next
+from annotation_store.review.decisions import submit
+from annotation_store.review.progress import left
 from annotation_store.store import AnnotationStore
-from annotation_store.trails import trail
+from annotation_store.values.reasons import ReasonKind
 from core.errors import StoreError
 from core.types import Label, Sample
 from tests.queueing import enqueue

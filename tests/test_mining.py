@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from annotation_store.reasons import generations_disagree, generations_wrong
+from annotation_store.rules.reasons import generations_disagree, generations_wrong
 from core.engines.base import Decoding, Prompt
 from core.engines.transformers_engine import TransformersEngine
 from core.errors import Cancelled, EngineError, MediaDamaged

@@ -9,8 +9,9 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from annotation_store.bulk import ImportRow
-from annotation_store.mining import MiningState, findings, mining_runs
+from annotation_store.incoming.values import ImportRow
+from annotation_store.mining.runs import findings, mining_runs
+from annotation_store.mining.values import MiningState
 from annotation_store.store import AnnotationStore
 from core.types import Sample
 from tests.browser import SLOW_MS, shoot

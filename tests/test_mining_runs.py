@@ -10,23 +10,17 @@ from pathlib import Path
 
 import pytest
 
-from annotation_store.bulk import ImportRow
-from annotation_store.claims import claim_next
-from annotation_store.decisions import submit
 from annotation_store.deletion import delete_sample
-from annotation_store.left import left
-from annotation_store.mining import (
-    MiningSettings,
-    MiningState,
-    begin,
-    findings,
-    mining_runs,
-    resume,
-)
-from annotation_store.reasons import ReasonKind
-from annotation_store.selecting import Selection
+from annotation_store.incoming.values import ImportRow
+from annotation_store.mining.runs import begin, findings, mining_runs, resume
+from annotation_store.mining.values import MiningSettings, MiningState
+from annotation_store.reading.selecting import Selection
+from annotation_store.reading.trails import trail
+from annotation_store.review.claims import claim_next
+from annotation_store.review.decisions import submit
+from annotation_store.review.progress import left
 from annotation_store.store import AnnotationStore
-from annotation_store.trails import trail
+from annotation_store.values.reasons import ReasonKind
 from app.mine.work import mine, next_size
 from core.errors import EngineError, InputError, StoreError
 from core.media.limits import MediaLimits

@@ -16,15 +16,15 @@ from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
-from annotation_store.bulk import ImportRow
 from annotation_store.incoming.previewing import preview
 from annotation_store.incoming.running import run_import
+from annotation_store.incoming.values import ImportRow
 from annotation_store.outgoing.cells import read_cell, write_cell
 from annotation_store.outgoing.exporting import export
 from annotation_store.outgoing.values import ExportForm
-from annotation_store.review_values import Evidence, EvidencePart, LabelDraft, Reasoning
-from annotation_store.selecting import Labelled, Selection, read_selected, selected, selection_from_json
+from annotation_store.reading.selecting import Labelled, Selection, read_selected, selected, selection_from_json
 from annotation_store.store import AnnotationStore
+from annotation_store.values.review import Evidence, EvidencePart, LabelDraft, Reasoning
 from core.checkpoints.folder import named_protocol
 from core.errors import Cancelled, InputError, MediaDamaged, StoreError
 from core.media.limits import MediaLimits

@@ -14,13 +14,14 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from annotation_store.bulk import ImportRow, Refused, import_rows
-from annotation_store.claims import claim_sample
-from annotation_store.decisions import reopen, second_opinion, skip, submit
 from annotation_store.deletion import delete_sample
-from annotation_store.reasons import Reason, ReasonKind
-from annotation_store.review_values import Evidence, EvidencePart, LabelDraft, Reasoning
+from annotation_store.incoming.bulk import import_rows
+from annotation_store.incoming.values import ImportRow, Refused
+from annotation_store.review.claims import claim_sample
+from annotation_store.review.decisions import reopen, second_opinion, skip, submit
 from annotation_store.store import AnnotationStore
+from annotation_store.values.reasons import Reason, ReasonKind
+from annotation_store.values.review import Evidence, EvidencePart, LabelDraft, Reasoning
 from core.checkpoints.folder import named_protocol
 from core.prompt.protocol import render_result
 from core.types import Assessment, Decision, HarmProbability, Label, Sample

@@ -6,10 +6,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from annotation_store.reasons import (
+from annotation_store.rules.reasons import (
     DEFAULT_WEIGHTS,
-    KIND_NAMES,
-    ReasonKind,
     ReasonRules,
     generations_disagree,
     inside_band,
@@ -18,6 +16,7 @@ from annotation_store.reasons import (
     reasons_for,
     reported,
 )
+from annotation_store.values.reasons import KIND_NAMES, ReasonKind
 from core.mining.rules import vote_entropy
 from core.types import Assessment, FinishReason, Generation, HarmProbability, Label, Sample, Thresholds, Verdict
 from tests import verdicts as some

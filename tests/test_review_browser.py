@@ -8,13 +8,14 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from annotation_store.decisions import recent
-from annotation_store.left import left
-from annotation_store.reasons import DEFAULT_WEIGHTS, Reason, ReasonKind
-from annotation_store.review_values import LabelDraft
+from annotation_store.reading.trails import trail
+from annotation_store.review.decisions import recent
+from annotation_store.review.progress import left
+from annotation_store.review.weights import set_weight, weights
+from annotation_store.rules.reasons import DEFAULT_WEIGHTS
 from annotation_store.store import AnnotationStore
-from annotation_store.trails import trail
-from annotation_store.weights import set_weight, weights
+from annotation_store.values.reasons import Reason, ReasonKind
+from annotation_store.values.review import LabelDraft
 from core.types import Label, Sample
 from tests.browser import SLOW_MS, shoot, visit
 from tests.review_data import fill, judge, with_media
@@ -65,9 +66,9 @@ def queue(app: Running, *samples: Sample) -> None:
     """Only these are waiting."""
     from sqlalchemy import delete
 
-    from annotation_store.claims import claim_next
-    from annotation_store.decisions import submit
     from annotation_store.models import ClaimRow
+    from annotation_store.review.claims import claim_next
+    from annotation_store.review.decisions import submit
 
     with AnnotationStore.open(app.data / "guardroom.db") as store:
         while waiting := left(store).total:

@@ -6,8 +6,8 @@ import re
 
 import pytest
 
-from annotation_store.reasons import Reason, ReasonKind
-from annotation_store.review_values import Evidence, EvidencePart, Item, LabelDraft, Reasoning
+from annotation_store.values.reasons import Reason, ReasonKind
+from annotation_store.values.review import Evidence, EvidencePart, Item, LabelDraft, Reasoning
 from app.review import present
 from app.review.form import (
     Form,

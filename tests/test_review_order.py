@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from annotation_store.reasons import DEFAULT_WEIGHTS, ReasonKind
-from annotation_store.review_values import Agreement, AuditFigures
+from annotation_store.rules.reasons import DEFAULT_WEIGHTS
+from annotation_store.values.reasons import ReasonKind
+from annotation_store.values.review import Agreement, AuditFigures
 from app.review.order_present import agreement, order
 
 

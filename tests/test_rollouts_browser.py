@@ -13,10 +13,10 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from annotation_store.left import left
-from annotation_store.selecting import Labelled, Selection
+from annotation_store.reading.selecting import Labelled, Selection
+from annotation_store.reading.trails import trail
+from annotation_store.review.progress import left
 from annotation_store.snapshots.freezing import freeze
-from annotation_store.trails import trail
 from core.journal import append_lines
 from core.media.limits import MediaLimits
 from core.media.store import MediaStore

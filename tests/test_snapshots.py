@@ -13,16 +13,16 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from annotation_store.bulk import ImportRow
 from annotation_store.deletion import delete_sample, tombstone
-from annotation_store.review_values import Evidence, EvidencePart, LabelDraft, Reasoning
-from annotation_store.selecting import Selection
+from annotation_store.incoming.values import ImportRow
+from annotation_store.reading.selecting import Selection
 from annotation_store.snapshots import Split, read, verify
 from annotation_store.snapshots.freezing import freeze
 from annotation_store.snapshots.listing import snapshots
 from annotation_store.snapshots.removal import erase, remove_deleted
 from annotation_store.snapshots.values import SnapshotInfo
 from annotation_store.store import AnnotationStore
+from annotation_store.values.review import Evidence, EvidencePart, LabelDraft, Reasoning
 from core.errors import Cancelled, MediaDamaged, SnapshotError, StoreError
 from core.media.limits import MediaLimits
 from core.media.store import MediaStore

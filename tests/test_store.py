@@ -15,7 +15,7 @@ from hypothesis import HealthCheck, given, settings
 from annotation_store import database
 from annotation_store.columns import canonical_time, escape_text, unescape_text
 from annotation_store.store import MAX_NOTE_CHARS, AnnotationStore
-from annotation_store.values import Counts
+from annotation_store.values.reports import Counts
 from core.errors import StoreError
 from core.types import Sample, Verdict
 from core.verdict_json import verdict_from_document, verdict_to_document

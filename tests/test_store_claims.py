@@ -10,11 +10,11 @@ from typing import Any
 
 import pytest
 
-from annotation_store.claims import claim_next, claim_sample, heartbeat, held, release
-from annotation_store.decisions import recent, second_opinion, skip, submit
-from annotation_store.left import left
-from annotation_store.review_values import Left
+from annotation_store.review.claims import claim_next, claim_sample, heartbeat, held, release
+from annotation_store.review.decisions import recent, second_opinion, skip, submit
+from annotation_store.review.progress import left
 from annotation_store.store import AnnotationStore
+from annotation_store.values.review import Left
 from core.errors import StaleClaim, StoreError
 from core.types import Sample
 from tests.review import HARMFUL, UNHARMFUL, add, expire, open_store, reason, recount
@@ -84,8 +84,8 @@ def test_a_claim_needs_a_name(store: AnnotationStore, reviewer: str) -> None:
 CLAIMER = r"""
 import random, sys, time
 from pathlib import Path
-from annotation_store.claims import claim_next, claim_sample
-from annotation_store.decisions import skip, submit
+from annotation_store.review.claims import claim_next, claim_sample
+from annotation_store.review.decisions import skip, submit
 from annotation_store.store import AnnotationStore
 from core.errors import StaleClaim
 from tests.review import HARMFUL

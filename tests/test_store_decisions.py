@@ -10,14 +10,17 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from annotation_store.claims import claim_next, claim_sample
-from annotation_store.decisions import recent, reopen, second_opinion, skip, submit, undo
-from annotation_store.drafts import check_draft
-from annotation_store.labels import Standing, settled
-from annotation_store.left import audit_figures
 from annotation_store.models import SnapshotMemberRow, SnapshotRow
-from annotation_store.reasons import ReasonKind
-from annotation_store.review_values import (
+from annotation_store.reading.trails import trail
+from annotation_store.review.claims import claim_next, claim_sample
+from annotation_store.review.decisions import recent, reopen, second_opinion, skip, submit, undo
+from annotation_store.review.progress import audit_figures
+from annotation_store.rows.labels import Standing, settled
+from annotation_store.rows.samples import insert_row
+from annotation_store.rules.drafts import check_draft
+from annotation_store.store import AnnotationStore
+from annotation_store.values.reasons import ReasonKind
+from annotation_store.values.review import (
     Agreement,
     Claim,
     EventKind,
@@ -28,9 +31,6 @@ from annotation_store.review_values import (
     QueueFilter,
     Reasoning,
 )
-from annotation_store.samples import insert_row
-from annotation_store.store import AnnotationStore
-from annotation_store.trails import trail
 from core.errors import LabelRefused, StaleClaim, StoreError
 from core.types import Label, MediaRef, Modality, Sample
 from tests.review import HARMFUL, UNHARMFUL, add, open_store, reason
@@ -355,7 +355,7 @@ def test_a_failure_in_the_middle_of_a_decision_stores_nothing_of_it(
         raise RuntimeError("power cut")
 
     with monkeypatch.context() as patch:
-        patch.setattr("annotation_store.decisions.set_item", fail)
+        patch.setattr("annotation_store.review.decisions.set_item", fail)
         with pytest.raises(RuntimeError):
             submit(store, claim.token, HARMFUL)
     assert labels(store, sample) == []

@@ -11,19 +11,19 @@ import pytest
 from sqlalchemy import Connection
 
 from annotation_store import database
-from annotation_store.bulk import ImportRow
-from annotation_store.claims import claim_next
 from annotation_store.columns import now_text
-from annotation_store.decisions import submit
 from annotation_store.deletion import delete_sample, finish_removals, tombstone
-from annotation_store.left import left
-from annotation_store.media_reading import damaged_media, media_path
+from annotation_store.incoming.values import ImportRow
 from annotation_store.models import Base, SnapshotMemberRow, SnapshotRow
-from annotation_store.review_values import LabelDraft, Left, Reasoning
-from annotation_store.samples import insert_row, keep_sample
-from annotation_store.searching import search
+from annotation_store.reading.media import damaged_media, media_path
+from annotation_store.reading.searching import search
+from annotation_store.reading.trails import trail
+from annotation_store.review.claims import claim_next
+from annotation_store.review.decisions import submit
+from annotation_store.review.progress import left
+from annotation_store.rows.samples import insert_row, keep_sample
 from annotation_store.store import AnnotationStore
-from annotation_store.trails import trail
+from annotation_store.values.review import LabelDraft, Left, Reasoning
 from core.errors import MediaDamaged, MediaError, StaleClaim, StoreError
 from core.media.store import MediaLimits, MediaStore
 from core.media.video import VideoReader

@@ -9,17 +9,18 @@ from pathlib import Path
 
 import pytest
 
-from annotation_store.bulk import ImportCounts, ImportRow, Refused, import_rows
-from annotation_store.claims import claim_next
 from annotation_store.database import is_sound
-from annotation_store.decisions import submit
-from annotation_store.left import left
-from annotation_store.many import is_range, ranges
-from annotation_store.reasons import ReasonKind
-from annotation_store.review_values import Evidence, EvidencePart, LabelDraft, Left, Reasoning
-from annotation_store.searching import search
+from annotation_store.incoming.bulk import import_rows
+from annotation_store.incoming.values import ImportCounts, ImportRow, Refused
+from annotation_store.reading.searching import search
+from annotation_store.reading.trails import trail
+from annotation_store.review.claims import claim_next
+from annotation_store.review.decisions import submit
+from annotation_store.review.progress import left
+from annotation_store.rows.many import is_range, ranges
 from annotation_store.store import AnnotationStore
-from annotation_store.trails import trail
+from annotation_store.values.reasons import ReasonKind
+from annotation_store.values.review import Evidence, EvidencePart, LabelDraft, Left, Reasoning
 from core.errors import StoreError
 from core.types import Label, Sample
 from tests.review import HARMFUL, UNHARMFUL, add, bring, open_store, reason

@@ -9,16 +9,16 @@ from pathlib import Path
 import pytest
 from sqlalchemy import select
 
-from annotation_store import next_item
-from annotation_store.claims import claim_next, heartbeat, held, release
-from annotation_store.decisions import recent, second_opinion, skip, submit, undo
-from annotation_store.items import DECIDED, add_reasons
-from annotation_store.left import left, pace
 from annotation_store.models import QueueItemRow
-from annotation_store.reasons import ReasonKind
-from annotation_store.review_values import Left, QueueFilter
+from annotation_store.queue import next_item
+from annotation_store.queue.items import DECIDED, add_reasons
+from annotation_store.review.claims import claim_next, heartbeat, held, release
+from annotation_store.review.decisions import recent, second_opinion, skip, submit, undo
+from annotation_store.review.progress import left, pace
+from annotation_store.review.weights import set_weight, weights
 from annotation_store.store import AnnotationStore
-from annotation_store.weights import set_weight, weights
+from annotation_store.values.reasons import ReasonKind
+from annotation_store.values.review import Left, QueueFilter
 from core.errors import StoreError
 from core.types import HarmProbability, Modality, Sample
 from tests.plans import watched

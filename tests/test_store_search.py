@@ -8,12 +8,12 @@ from pathlib import Path
 import pytest
 from hypothesis import HealthCheck, given, settings
 
-from annotation_store.claims import claim_next
 from annotation_store.database import MARK_END, MARK_START, is_sound, match_expression
-from annotation_store.decisions import submit
-from annotation_store.review_values import FoundPage, LabelDraft, QueueFilter, Reasoning
-from annotation_store.searching import EXCERPT_CHARS, newest, search
+from annotation_store.reading.searching import EXCERPT_CHARS, newest, search
+from annotation_store.review.claims import claim_next
+from annotation_store.review.decisions import submit
 from annotation_store.store import AnnotationStore
+from annotation_store.values.review import FoundPage, LabelDraft, QueueFilter, Reasoning
 from core.errors import StoreError
 from core.types import Assessment, Label, Sample
 from tests import verdicts as some

@@ -8,7 +8,7 @@ import threading
 from pathlib import Path
 
 from annotation_store.store import AnnotationStore
-from annotation_store.values import Counts
+from annotation_store.values.reports import Counts
 from core.types import Sample
 from tests.verdicts import verdict_on
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 import random
 from pathlib import Path
 
-from annotation_store.bulk import ImportRow
-from annotation_store.review_values import LabelDraft, Reasoning
+from annotation_store.incoming.values import ImportRow
+from annotation_store.values.review import LabelDraft, Reasoning
 from core.types import Label, Sample
 from tests.review import bring, open_store
 

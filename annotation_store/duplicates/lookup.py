@@ -10,7 +10,7 @@ from sqlalchemy import Connection, Select, select
 
 from annotation_store.duplicates import pictures, text
 from annotation_store.models import ImageBandRow, ImageHashRow, TextBandRow, TextSignatureRow
-from annotation_store.samples import MANY
+from annotation_store.rows.samples import MANY
 
 FULL = 100
 """So many texts of one band's value are kept; later ones are found through these. It bounds the work for data that was

@@ -8,11 +8,11 @@ from sqlalchemy import Connection, select
 
 from annotation_store.duplicates import lookup, text
 from annotation_store.duplicates.passing import words_of
-from annotation_store.labels import read_labels
 from annotation_store.models import GroupMemberRow, GroupRow, SampleMediaRow, SettledLabelRow
-from annotation_store.review_values import LabelRecord
-from annotation_store.samples import read_samples, sample_key
+from annotation_store.rows.labels import read_labels
+from annotation_store.rows.samples import read_samples, sample_key
 from annotation_store.store import AnnotationStore
+from annotation_store.values.review import LabelRecord
 from core.snapshots.folder import Split
 from core.types import Sample
 

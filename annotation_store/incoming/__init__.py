@@ -7,6 +7,7 @@ proposing       what the columns seem to be
 labels_said     what the cells of a row say
 sharegpt        conversations: request, response, labels and reasoning out of their turns
 interpreting    from a row of a file to a sample with its label
+chunk, bulk     import_rows: some thousand rows a transaction, through executemany
 previewing      preview: the first rows, nothing stored (without sqlalchemy)
 running         run_import, refused_rows
 """

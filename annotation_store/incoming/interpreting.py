@@ -11,14 +11,14 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any, Protocol, cast
 
-from annotation_store.drafts import MAX_NOTE_CHARS, NOTHING_SAID, check_draft
 from annotation_store.incoming import labels_said as said
 from annotation_store.incoming.files import media_file
 from annotation_store.incoming.proposing import propose
 from annotation_store.incoming.sharegpt import Turns, exact_row
 from annotation_store.incoming.values import Columns, ImportLimits, Row
 from annotation_store.outgoing.rows import detailed
-from annotation_store.review_values import LabelDraft, Reasoning
+from annotation_store.rules.drafts import MAX_NOTE_CHARS, NOTHING_SAID, check_draft
+from annotation_store.values.review import LabelDraft, Reasoning
 from core.errors import GuardroomError, InputError
 from core.policy import Policy
 from core.types import Label, MediaRef, Sample

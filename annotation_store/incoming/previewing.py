@@ -9,7 +9,7 @@ from annotation_store.incoming.files import form_of
 from annotation_store.incoming.interpreting import Interpreter
 from annotation_store.incoming.proposing import propose
 from annotation_store.incoming.readers import Reader
-from annotation_store.incoming.values import Columns, Form, ImportLimits, Preview, PreviewRow, RefusedLine, Row
+from annotation_store.incoming.values import Columns, Form, ImportLimits, Preview, PreviewRow, Refused, Row
 from core.errors import InputError
 from core.media.store import shown_name
 from core.policy import load_policy
@@ -33,14 +33,14 @@ def preview(
     limits = limits or ImportLimits()
     form = form_of(path)
     reader = Reader(path, form, limits)
-    read: list[tuple[int, Row | RefusedLine]] = []
+    read: list[tuple[int, Row | Refused]] = []
     for each in reader:
         read.append(each)
         if len(read) == rows:
             break
     if not read:
         raise InputError(f"{shown_name(path.name)} has no rows; a file with rows is expected.")
-    names = tuple(dict.fromkeys(name for _, row in read if not isinstance(row, RefusedLine) for name in row))
+    names = tuple(dict.fromkeys(name for _, row in read if not isinstance(row, Refused) for name in row))
     if missing := [name for name in (columns.named().values() if columns else ()) if name not in names]:
         raise InputError(f"There is no column {missing[0][:60]!r}; the file has {', '.join(names)[:500]}.")
     chosen = columns or propose(names)
@@ -58,8 +58,8 @@ def preview(
     )
 
 
-def _shown(interpreter: Interpreter, columns: Columns, number: int, row: Row | RefusedLine) -> PreviewRow:
-    if isinstance(row, RefusedLine):
+def _shown(interpreter: Interpreter, columns: Columns, number: int, row: Row | Refused) -> PreviewRow:
+    if isinstance(row, Refused):
         return PreviewRow(number, "", None, (), "unlabelled", "unlabelled", 0, row.reason)
     try:
         sample, draft, _, _ = interpreter.read(row)
@@ -93,9 +93,9 @@ def _paths(row: Row, columns: Columns) -> list[str]:
     return found
 
 
-def _source(path: Path, read: list[tuple[int, Row | RefusedLine]]) -> str:
+def _source(path: Path, read: list[tuple[int, Row | Refused]]) -> str:
     """The benchmark that the first row names, or the file's name."""
-    first = next((row for _, row in read if not isinstance(row, RefusedLine)), {})
+    first = next((row for _, row in read if not isinstance(row, Refused)), {})
     named = first.get("benchmark")
     if isinstance(named, str) and named.strip():
         return named.strip()[:80]

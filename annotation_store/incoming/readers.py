@@ -13,12 +13,12 @@ from typing import Any, BinaryIO
 
 from annotation_store.columns import unescape_text
 from annotation_store.incoming import files
-from annotation_store.incoming.values import Form, ImportLimits, RefusedLine, Row
+from annotation_store.incoming.values import Form, ImportLimits, Refused, Row
 from annotation_store.outgoing.cells import CSV_MARK, PARQUET_MARK, read_cell
 from core.errors import InputError
 from core.media.store import shown_name
 
-Read = tuple[int, Row | RefusedLine]
+Read = tuple[int, Row | Refused]
 """Row number, counted from 1, and the row."""
 
 Position = Callable[[], float]
@@ -71,7 +71,7 @@ class Reader:
                     while line and not line.endswith(b"\n"):  # pass over the rest of it
                         line = file.readline(most)
                         read += len(line)
-                    yield number, RefusedLine(number, f"The line has more than {most:,} bytes.")
+                    yield number, Refused(number, f"The line has more than {most:,} bytes.")
                 elif number == 1 and line.startswith(_BOM):
                     yield number, _json_row(number, line.removeprefix(_BOM))
                 elif line.strip():
@@ -139,7 +139,7 @@ class Reader:
                             f"{shown_name(self.path.name)} has no readable first line ({error})."
                         ) from None
                     number += 1
-                    yield number, RefusedLine(number, f"The row cannot be read as CSV ({error}).")
+                    yield number, Refused(number, f"The row cannot be read as CSV ({error}).")
                     continue
                 self.share = min(1.0, lines.read / size)
                 if header is None:
@@ -159,11 +159,11 @@ class Reader:
         self.ours = CSV_MARK in header
         return header
 
-    def _csv_row(self, number: int, header: list[str], cells: list[str]) -> Row | RefusedLine:
+    def _csv_row(self, number: int, header: list[str], cells: list[str]) -> Row | Refused:
         if len(cells) != len(header):
-            return RefusedLine(number, f"The row has {len(cells)} cells; the first line names {len(header)} columns.")
+            return Refused(number, f"The row has {len(cells)} cells; the first line names {len(header)} columns.")
         if any("\udc80" <= each <= "\udcff" for cell in cells for each in cell if each > "\ud7ff"):
-            return RefusedLine(number, "The row is not UTF-8 text.")
+            return Refused(number, "The row is not UTF-8 text.")
         if not self.ours:
             return {name: cell if cell else None for name, cell in zip(header, cells, strict=True)}
         return {name: read_cell(cell) for name, cell in zip(header, cells, strict=True) if name != CSV_MARK}
@@ -245,7 +245,7 @@ def _no_constant(name: str) -> None:
 _DECODER = json.JSONDecoder(parse_constant=_no_constant)
 
 
-def _json_row(number: int, line: bytes) -> Row | RefusedLine:
+def _json_row(number: int, line: bytes) -> Row | Refused:
     try:
         text = line.decode()
         if text.startswith("{"):  # nothing stands around the object in nearly all lines, so no space is looked for
@@ -255,17 +255,17 @@ def _json_row(number: int, line: bytes) -> Row | RefusedLine:
                 return row
         return _as_row(number, _DECODER.decode(text))
     except UnicodeDecodeError:
-        return RefusedLine(number, "The line is not UTF-8 text.")
+        return Refused(number, "The line is not UTF-8 text.")
     except RecursionError:
-        return RefusedLine(number, "The line is nested too deeply.")
+        return Refused(number, "The line is nested too deeply.")
     except ValueError as error:
-        return RefusedLine(number, f"The line is not JSON ({' '.join(str(error).split())[:120]}).")
+        return Refused(number, f"The line is not JSON ({' '.join(str(error).split())[:120]}).")
 
 
-def _as_row(number: int, value: Any) -> Row | RefusedLine:
+def _as_row(number: int, value: Any) -> Row | Refused:
     if isinstance(value, dict):
         return value
-    return RefusedLine(number, f"The row is a {type(value).__name__}; an object with columns is expected.")
+    return Refused(number, f"The row is a {type(value).__name__}; an object with columns is expected.")
 
 
 def _unescaped(value: Any) -> Any:

@@ -10,21 +10,23 @@ from pathlib import Path
 
 from sqlalchemy import select
 
-from annotation_store.bulk import CHUNK, ImportCounts, ImportRow, Refused, import_rows
+from annotation_store.incoming.bulk import CHUNK, import_rows
 from annotation_store.incoming.files import form_of
 from annotation_store.incoming.interpreting import Accepting, Interpreter
 from annotation_store.incoming.readers import Reader
 from annotation_store.incoming.values import (
     Columns,
     Form,
+    ImportCounts,
     ImportLimits,
     ImportProgress,
     ImportReport,
-    RefusedLine,
+    ImportRow,
+    Refused,
 )
 from annotation_store.models import ImportBatchRow, RefusedRow
-from annotation_store.reasons import Reason, ReasonKind
 from annotation_store.store import AnnotationStore
+from annotation_store.values.reasons import Reason, ReasonKind
 from core.errors import InputError, StoreError
 from core.policy import load_policy
 
@@ -144,9 +146,9 @@ class _Work:
             if (self._stop and self._stop.is_set()) or refused >= self._most_refused:
                 self.stopped = True
                 return
-            if isinstance(row, RefusedLine):
+            if isinstance(row, Refused):
                 refused += 1
-                yield Refused(number, row.reason)
+                yield row
                 continue
             try:
                 sample, draft, external_id, extra = self._interpreter.read(row)
@@ -158,7 +160,7 @@ class _Work:
             yield ImportRow(number, sample, draft, self._why if wanted else (), external_id, extra)
 
 
-def refused_rows(store: AnnotationStore, batch_id: str, limit: int = 200, after: int = 0) -> list[RefusedLine]:
+def refused_rows(store: AnnotationStore, batch_id: str, limit: int = 200, after: int = 0) -> list[Refused]:
     """The refused rows of an import in the order of the file, from the row after `after` on.
 
     Raises:
@@ -174,4 +176,4 @@ def refused_rows(store: AnnotationStore, batch_id: str, limit: int = 200, after:
             .order_by(RefusedRow.row)
             .limit(limit)
         )
-        return [RefusedLine(row.row, row.reason) for row in rows]
+        return [Refused(row.row, row.reason) for row in rows]

@@ -7,7 +7,10 @@ from dataclasses import asdict, dataclass, fields
 from enum import StrEnum
 from typing import Any
 
+from annotation_store.values.reasons import Reason
+from annotation_store.values.review import LabelDraft
 from core.errors import InputError
+from core.types import Sample
 
 
 class Form(StrEnum):
@@ -83,12 +86,42 @@ class ImportLimits:
 
 
 @dataclass(frozen=True, slots=True)
-class RefusedLine:
-    """A row that cannot be taken in."""
+class ImportRow:
+    """A row that was read and found good. Its media are in the media store already."""
+
+    row: int
+    """Counted from 1 in the file."""
+    sample: Sample
+    label: LabelDraft | None = None
+    """A label by the import's source."""
+    reasons: tuple[Reason, ...] = ()
+    """Why it is to be reviewed; empty: it is only stored."""
+    external_id: str | None = None
+    """What the file calls it."""
+    extra: str | None = None
+    """JSON: what the file says beyond our columns."""
+
+
+@dataclass(frozen=True, slots=True)
+class Refused:
+    """A row that is not taken in."""
 
     row: int
     """Counted from 1, in lines or rows of the file."""
     reason: str
+    """One sentence, without the row's content."""
+
+
+@dataclass(frozen=True, slots=True)
+class ImportCounts:
+    """What an import has done."""
+
+    batch_id: str
+    rows: int = 0
+    new_samples: int = 0
+    new_labels: int = 0
+    queued: int = 0
+    refused: int = 0
 
 
 @dataclass(frozen=True, slots=True)

@@ -71,7 +71,7 @@ class QueueCountRow(Base):
 
 
 class ReasonWeightRow(Base):
-    """A weight that the owner gave to a kind of reason; without a row it has the weight of `reasons`."""
+    """A weight that the owner gave to a kind of reason; without a row it has the weight of `rules.reasons`."""
 
     __tablename__ = "reason_weights"
 

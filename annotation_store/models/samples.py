@@ -53,7 +53,7 @@ class SampleMediaRow(Base):
 
 
 class SampleWordsRow(Base):
-    """What models reasoned and people noted about a sample, gathered for the search index. Derived: see `words`."""
+    """What models reasoned and people noted about a sample, gathered for the search index: see `rows.words`."""
 
     __tablename__ = "sample_words"
 

@@ -16,9 +16,9 @@ from annotation_store.outgoing.media_beside import MediaBeside, StoredFiles
 from annotation_store.outgoing.sharegpt_rows import ShareGptRows
 from annotation_store.outgoing.values import ExportForm, ExportProgress, ExportReport
 from annotation_store.outgoing.writers import CsvWriter, JsonlWriter, ParquetWriter, ShareGptWriter
-from annotation_store.review_values import Exported
-from annotation_store.selecting import Selection, count_selected, read_selected, selected
+from annotation_store.reading.selecting import Selection, count_selected, read_selected, selected
 from annotation_store.store import AnnotationStore
+from annotation_store.values.review import Exported
 from core.checkpoints.folder import named_protocol
 from core.errors import Cancelled, StoreError
 from core.prompt.protocol import Protocol

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import asdict
 from typing import Any
 
-from annotation_store.review_values import Evidence, EvidencePart, Exported, LabelDraft, Reasoning
+from annotation_store.values.review import Evidence, EvidencePart, Exported, LabelDraft, Reasoning
 from core.types import Label
 
 STATED = (Label.HARMFUL, Label.UNHARMFUL)

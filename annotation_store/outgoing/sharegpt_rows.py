@@ -9,7 +9,7 @@ from typing import Any
 
 from annotation_store.outgoing.exact import EXACT, messages_digest
 from annotation_store.outgoing.rows import STATED, plain_row
-from annotation_store.review_values import Exported, LabelRecord
+from annotation_store.values.review import Exported, LabelRecord
 from core.engines.openai_chat import escape_controls
 from core.prompt.protocol import Protocol, build_turns, render_target
 from core.types import Label, Modality

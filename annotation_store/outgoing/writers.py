@@ -14,7 +14,7 @@ from annotation_store.columns import escape_text
 from annotation_store.outgoing.cells import CSV_MARK, PARQUET_MARK, write_cell
 from annotation_store.outgoing.rows import plain_row
 from annotation_store.outgoing.sharegpt_rows import ShareGptRows
-from annotation_store.review_values import Exported
+from annotation_store.values.review import Exported
 from core.json_lines import json_line
 
 Place = Callable[[Exported], list[str]]

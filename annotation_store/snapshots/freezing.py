@@ -20,12 +20,12 @@ from annotation_store.duplicates.grouping import assign_splits
 from annotation_store.duplicates.passing import mark_duplicates
 from annotation_store.models import SampleRow, SnapshotMemberRow, SnapshotRow
 from annotation_store.outgoing.rows import STATED
-from annotation_store.review_values import Exported
-from annotation_store.selecting import Selection, count_selected, read_selected, selected
+from annotation_store.reading.selecting import Selection, count_selected, read_selected, selected
 from annotation_store.snapshots.folders import RowFiles, copy_media, write_manifest
 from annotation_store.snapshots.listing import snapshot
 from annotation_store.snapshots.values import FreezeProgress, SnapshotInfo
 from annotation_store.store import AnnotationStore
+from annotation_store.values.review import Exported
 from core.errors import Cancelled, StoreError
 from core.files import sync_folder
 from core.media.store import MediaStore

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from annotation_store.incoming.values import ImportProgress, ImportReport, Preview, PreviewRow, RefusedLine
+from annotation_store.incoming.values import ImportProgress, ImportReport, Preview, PreviewRow, Refused
 from annotation_store.outgoing.values import ExportReport
 from annotation_store.snapshots.values import SnapshotInfo
 from app.markup.tables import progress_bar, table
@@ -62,7 +62,7 @@ def importing(progress: ImportProgress) -> str:
     )
 
 
-def imported(report: ImportReport, refused: Sequence[RefusedLine]) -> str:
+def imported(report: ImportReport, refused: Sequence[Refused]) -> str:
     """What an import has done, with the refused rows and their reasons."""
     word = "Stopped" if report.stopped else "Imported"
     head = (

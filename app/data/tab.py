@@ -22,7 +22,7 @@ from app.shared.tasks import Task
 from core.errors import GuardroomError
 
 if TYPE_CHECKING:
-    from annotation_store.selecting import Selection
+    from annotation_store.reading.selecting import Selection
 
 Changes = dict[Any, Any]
 
@@ -62,7 +62,7 @@ def chosen(labelled: str, modality: str, request: str, source: str, split: str, 
     Raises:
         InputError: a value that it cannot have.
     """
-    from annotation_store.selecting import selection_from_json
+    from annotation_store.reading.selecting import selection_from_json
 
     named = {
         "labelled": labelled, "modality": modality, "request": request, "source": (source or "").strip(),
@@ -91,7 +91,7 @@ def build(services: Services, token: gr.Textbox, tab: gr.Tab) -> None:
 
     def count(http: gr.Request, offered: str, *picked: str) -> str:
         """How many samples the filter lets through."""
-        from annotation_store.selecting import count_selected
+        from annotation_store.reading.selecting import count_selected
 
         try:
             services.gate.check(offered, http.headers)

@@ -18,7 +18,7 @@ from app.shared.tasks import Task
 from core.errors import GuardroomError
 
 if TYPE_CHECKING:
-    from annotation_store.evaluated import Enqueued
+    from annotation_store.mining.from_evaluation import Enqueued
     from app.evaluate.work import EvaluationLine
     from core.types import MediaRef
 

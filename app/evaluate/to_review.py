@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from core.errors import InputError
 
 if TYPE_CHECKING:
-    from annotation_store.evaluated import Enqueued
+    from annotation_store.mining.from_evaluation import Enqueued
     from app.shared.services import Services
     from core.evaluation.rows import ScoredRow
     from train_jobs.runs.folder import RunFolder
@@ -52,7 +52,7 @@ def send_errors(
         MediaError: a medium of a row is gone.
         StoreError: nobody is named, or the database failed; what was sent before that is in the queue.
     """
-    from annotation_store.evaluated import enqueue_errors
+    from annotation_store.mining.from_evaluation import enqueue_errors
     from train_jobs.evaluation.rows import media_folder
 
     rows = [row for row in errors_of(services, report) if keys is None or row.key in keys]

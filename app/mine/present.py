@@ -11,8 +11,8 @@ from app.markup.text import escape
 from core.mining.rules import KeepRule
 
 if TYPE_CHECKING:
-    from annotation_store.mining import Findings, MiningRun
-    from annotation_store.selecting import Selection
+    from annotation_store.mining.values import Findings, MiningRun
+    from annotation_store.reading.selecting import Selection
     from app.mine.work import MiningProgress, MiningReport
 
 RULES = {

@@ -23,8 +23,9 @@ from core.errors import Cancelled, GuardroomError, InputError
 from core.mining.rules import DEFAULT_BITS, DEFAULT_GENERATIONS, MOST_GENERATIONS, KeepRule, Sampling
 
 if TYPE_CHECKING:
-    from annotation_store.mining import Mining, MiningSettings
-    from annotation_store.selecting import Selection
+    from annotation_store.mining.runs import Mining
+    from annotation_store.mining.values import MiningSettings
+    from annotation_store.reading.selecting import Selection
     from annotation_store.store import AnnotationStore
 
 log = logging.getLogger(__name__)
@@ -172,7 +173,7 @@ class _MineTab:
         return shown | {self.seen: said}
 
     def _counted(self, selection: Selection) -> str:
-        from annotation_store.selecting import Labelled, count_selected
+        from annotation_store.reading.selecting import Labelled, count_selected
 
         with self.services.store().reading("Counting samples to mine") as connection:
             total = count_selected(connection, selection)
@@ -187,7 +188,7 @@ class _MineTab:
         self, http: gr.Request, offered: str, origin: str, file: str | None, path: str | None, *picked: Any
     ) -> Changes:
         """Start a new run."""
-        from annotation_store.mining import begin
+        from annotation_store.mining.runs import begin
 
         try:
             self.services.gate.check(offered, http.headers)
@@ -210,7 +211,7 @@ class _MineTab:
 
     def go_on(self, http: gr.Request, offered: str, run_id: str | None) -> Changes:
         """Resume a run."""
-        from annotation_store.mining import resume
+        from annotation_store.mining.runs import resume
 
         try:
             self.services.gate.check(offered, http.headers)
@@ -265,7 +266,8 @@ class _MineTab:
             return {self.told: message(str(error), "bad"), self.timer: gr.Timer(active=False)}
 
     def _drawn(self) -> Changes:
-        from annotation_store.mining import MiningState, mining_runs
+        from annotation_store.mining.runs import mining_runs
+        from annotation_store.mining.values import MiningState
 
         busy = self.work.going_on
         known = mining_runs(self.services.store())
@@ -310,7 +312,7 @@ def chosen(labelled: str, modality: str, source: str, split: str, words: str) ->
     Raises:
         InputError: a value that it cannot have.
     """
-    from annotation_store.selecting import selection_from_json
+    from annotation_store.reading.selecting import selection_from_json
 
     named = {
         "labelled": labelled, "modality": modality, "source": (source or "").strip(), "split": split,
@@ -327,7 +329,7 @@ def settings_of(
     Raises:
         InputError: a value is missing or out of its range.
     """
-    from annotation_store.mining import MiningSettings
+    from annotation_store.mining.values import MiningSettings
 
     try:
         sampling = Sampling(int(n), float(temperature), float(top_p), secrets.randbelow(2**31))
@@ -346,7 +348,7 @@ def _imported(services: Services, store: AnnotationStore, place: Path, task: Tas
     """
     from annotation_store.incoming.previewing import preview
     from annotation_store.incoming.running import Queueing, refused_rows, run_import
-    from annotation_store.selecting import Selection
+    from annotation_store.reading.selecting import Selection
 
     found = preview(place)
     report = run_import(

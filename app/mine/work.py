@@ -10,7 +10,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, TypeVar
 
-from annotation_store.reasons import ReasonRules
+from annotation_store.rules.reasons import ReasonRules
 from core.errors import Cancelled, EngineError, StoreError
 from core.judging.guard import Guard
 from core.mining.generations import Generations, sample_generations
@@ -19,7 +19,8 @@ from core.serving.live import LiveGuard
 from core.types import Sample, Thresholds, Verdict
 
 if TYPE_CHECKING:
-    from annotation_store.mining import Candidate, Findings, Mining, MiningRun
+    from annotation_store.mining.runs import Mining
+    from annotation_store.mining.values import Candidate, Findings, MiningRun
     from annotation_store.store import AnnotationStore
 
 T = TypeVar("T")
@@ -77,7 +78,7 @@ def mine(
         EngineError, CheckpointError: the guard failed, or another checkpoint is live than the run began with.
         StoreError: the database failed. What is recorded stays; the run can be resumed.
     """
-    from annotation_store.mining import findings
+    from annotation_store.mining.runs import findings
 
     stop = stop or threading.Event()
     started, before = time.perf_counter(), mining.run.done

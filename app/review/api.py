@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import gradio as gr
 
-from annotation_store.reasons import ReasonKind
-from annotation_store.review_values import (
+from annotation_store.values.reasons import ReasonKind
+from annotation_store.values.review import (
     Claim,
     EventRecord,
     Evidence,
@@ -151,8 +151,8 @@ def register(services: Services) -> None:
         reviewer: str, http: gr.Request, reason: str | None = None, modality: str | None = None,
         checkpoint_id: str | None = None, words: str | None = None, owner_token: str | None = None,
     ) -> Json:  # fmt: skip
-        from annotation_store.claims import claim_next
-        from annotation_store.left import left
+        from annotation_store.review.claims import claim_next
+        from annotation_store.review.progress import left
 
         with plain_errors():
             services.gate.check(owner_token, http.headers)
@@ -167,7 +167,7 @@ def register(services: Services) -> None:
             }
 
     def submit(token: str, label: Json, http: gr.Request, owner_token: str | None = None) -> Json:
-        from annotation_store.decisions import submit as decide
+        from annotation_store.review.decisions import submit as decide
 
         with plain_errors():
             services.gate.check(owner_token, http.headers)
@@ -188,14 +188,14 @@ def register(services: Services) -> None:
             }
 
     def skip(token: str, why: str, http: gr.Request, owner_token: str | None = None) -> Json:
-        from annotation_store.decisions import skip as leave
+        from annotation_store.review.decisions import skip as leave
 
         with plain_errors():
             services.gate.check(owner_token, http.headers)
             return event_to_json(leave(services.store(), token, why or ""))
 
     def undo(reviewer: str, http: gr.Request, event_id: str | None = None, owner_token: str | None = None) -> Json:
-        from annotation_store.decisions import undo as take_back
+        from annotation_store.review.decisions import undo as take_back
 
         with plain_errors():
             services.gate.check(owner_token, http.headers)
@@ -206,7 +206,7 @@ def register(services: Services) -> None:
             }
 
     def snapshot(name: str, http: gr.Request, selection: Json | None = None, owner_token: str | None = None) -> Json:
-        from annotation_store.selecting import selection_from_json
+        from annotation_store.reading.selecting import selection_from_json
 
         with plain_errors():
             services.gate.check(owner_token, http.headers)
@@ -270,7 +270,7 @@ def _one_of(kind: type[Kind], word: str | None, what: str) -> Kind | None:
 
 def _original(services: Services, token: str) -> tuple[str, ...] | None:
     """The model's steps on the item of a token, as the reviewer saw them."""
-    from annotation_store.claims import item_of
+    from annotation_store.review.claims import item_of
 
     item = item_of(services.store(), token)
     return steps_of(item.verdict) or None if item else None

@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
-from annotation_store.review_values import Evidence, EvidencePart, Item, LabelDraft, LabelRecord, Reasoning
+from annotation_store.values.review import Evidence, EvidencePart, Item, LabelDraft, LabelRecord, Reasoning
 from core.errors import InputError
 from core.prompt.protocol import split_steps
 from core.types import Label, Modality, Sample, Verdict

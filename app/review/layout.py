@@ -7,7 +7,7 @@ from typing import Any
 
 import gradio as gr
 
-from annotation_store.review_values import Left, QueueFilter
+from annotation_store.values.review import Left, QueueFilter
 from app.review import present
 from app.review.form import CONFIDENCE, Form
 from core.policy import Policy

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from core.errors import GuardroomError
 
 if TYPE_CHECKING:
-    from annotation_store.review_values import SnapshotRef
+    from annotation_store.values.review import SnapshotRef
     from app.shared.services import Services
     from core.checkpoints.registry import OriginCard
 

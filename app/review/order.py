@@ -6,7 +6,8 @@ from typing import Any
 
 import gradio as gr
 
-from annotation_store.reasons import DEFAULT_WEIGHTS, KIND_NAMES, LEAST_WEIGHT, MOST_WEIGHT, ReasonKind
+from annotation_store.rules.reasons import DEFAULT_WEIGHTS, LEAST_WEIGHT, MOST_WEIGHT
+from annotation_store.values.reasons import KIND_NAMES, ReasonKind
 from app.review import order_present as present
 from app.shared.services import Services
 from core.errors import GuardroomError
@@ -29,8 +30,8 @@ def build(services: Services, token: gr.Textbox) -> None:
             give = gr.Button("Give this weight", size="sm", elem_id="gr-o-give")
 
     def look(offered: str, http: gr.Request) -> str:
-        from annotation_store.left import audit_figures, left
-        from annotation_store.weights import weights
+        from annotation_store.review.progress import audit_figures, left
+        from annotation_store.review.weights import weights
 
         try:
             services.gate.check(offered, http.headers)
@@ -40,7 +41,7 @@ def build(services: Services, token: gr.Textbox) -> None:
             return present.failed(error)
 
     def change(kind: str, weight: float | None, offered: str, http: gr.Request) -> str:
-        from annotation_store.weights import set_weight
+        from annotation_store.review.weights import set_weight
 
         try:
             services.gate.check(offered, http.headers)
@@ -50,7 +51,7 @@ def build(services: Services, token: gr.Textbox) -> None:
         return look(offered, http)
 
     def weight_of(kind: str, offered: str, http: gr.Request) -> Any:
-        from annotation_store.weights import weights
+        from annotation_store.review.weights import weights
 
         try:
             services.gate.check(offered, http.headers)

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from annotation_store.reasons import DEFAULT_WEIGHTS, KIND_NAMES, ReasonKind
-from annotation_store.review_values import Agreement, AuditFigures
+from annotation_store.rules.reasons import DEFAULT_WEIGHTS
+from annotation_store.values.reasons import KIND_NAMES, ReasonKind
+from annotation_store.values.review import Agreement, AuditFigures
 from app.markup.tables import table
 from app.markup.text import escape, message
 

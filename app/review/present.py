@@ -6,8 +6,8 @@ import json
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from annotation_store.reasons import KIND_NAMES, ReasonKind
-from annotation_store.review_values import EventKind, Evidence, EvidencePart, Item, Left, Pace, QueueFilter, Recent
+from annotation_store.values.reasons import KIND_NAMES, ReasonKind
+from annotation_store.values.review import EventKind, Evidence, EvidencePart, Item, Left, Pace, QueueFilter, Recent
 from app.markup.evidence import harm_over_time
 from app.markup.numbers import clock
 from app.markup.text import escape, excerpt, letters

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from annotation_store.reasons import KIND_NAMES
-from annotation_store.review_values import EventKind, FoundPage, LabelRecord, Trail
+from annotation_store.values.reasons import KIND_NAMES
+from annotation_store.values.review import EventKind, FoundPage, LabelRecord, Trail
 from app.markup.numbers import probability
 from app.markup.text import escape, excerpt, letters
 from app.markup.verdicts import label_words, side_rows

@@ -51,7 +51,7 @@ def build(services: Services, token: gr.Textbox, tab: gr.Tab) -> gr.Button:
     jump = gr.Button("open", visible="hidden", elem_id="gr-s-open")
 
     def look(words: str, offered: str, http: gr.Request) -> Changes:
-        from annotation_store.searching import search
+        from annotation_store.reading.searching import search
 
         try:
             services.gate.check(offered, http.headers)
@@ -62,7 +62,7 @@ def build(services: Services, token: gr.Textbox, tab: gr.Tab) -> gr.Button:
 
     def enter(offered: str, http: gr.Request) -> str:
         """The newest samples, which are seen as long as nothing was searched or opened (assets/review.css)."""
-        from annotation_store.searching import newest
+        from annotation_store.reading.searching import newest
 
         try:
             services.gate.check(offered, http.headers)
@@ -72,7 +72,7 @@ def build(services: Services, token: gr.Textbox, tab: gr.Tab) -> gr.Button:
 
     def open_page(sample_id: str, offered: str, http: gr.Request) -> Changes:
         from annotation_store.deletion import tombstone
-        from annotation_store.trails import trail
+        from annotation_store.reading.trails import trail
 
         sample_id = (sample_id or "").strip()
         try:

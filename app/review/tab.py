@@ -11,8 +11,8 @@ from typing import Any
 
 import gradio as gr
 
-from annotation_store.reasons import ReasonKind
-from annotation_store.review_values import QueueFilter
+from annotation_store.values.reasons import ReasonKind
+from annotation_store.values.review import QueueFilter
 from app.markup.text import message
 from app.review import present
 from app.review.fields import Changes, page_of, with_form, with_message
@@ -254,8 +254,8 @@ class _Review:
             return self._drawn(desk, None, done or "", "plain")
 
     def _drawn(self, desk: Desk, form: Form | None, said: str, kind: Any = "plain") -> Changes:
-        from annotation_store.decisions import recent
-        from annotation_store.left import left
+        from annotation_store.review.decisions import recent
+        from annotation_store.review.progress import left
 
         parts, store = self.parts, self.services.store()
         waiting = left(store)
@@ -311,7 +311,7 @@ class _Review:
         return present.fetched([address(ref) for ref in media if ref.modality is Modality.IMAGE])
 
     def _bar(self, desk: Desk) -> str:
-        from annotation_store.left import left, pace
+        from annotation_store.review.progress import left, pace
 
         store = self.services.store()
         midnight = datetime.now().astimezone().replace(hour=0, minute=0, second=0, microsecond=0)

@@ -14,7 +14,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from annotation_store.review_values import Claim, EventRecord, LabelDraft, LabelRecord, QueueFilter, Submitted, Undone
+from annotation_store.values.review import Claim, EventRecord, LabelDraft, LabelRecord, QueueFilter, Submitted, Undone
 from core.errors import GuardroomError, StaleClaim, StoreError
 from core.policy import Policy
 
@@ -52,7 +52,7 @@ class Desk:
 
     def enter(self, store: AnnotationStore) -> None:
         """Go on with what the reviewer holds already (the page was reloaded), or take the next item."""
-        from annotation_store.claims import held
+        from annotation_store.review.claims import held
 
         with self.lock:
             if self.now is None:
@@ -85,7 +85,7 @@ class Desk:
 
     def give_back(self, store: AnnotationStore) -> None:
         """Put everything back, without an event."""
-        from annotation_store.claims import release
+        from annotation_store.review.claims import release
 
         with self.lock:
             for item in (self.now, self.after):
@@ -95,7 +95,7 @@ class Desk:
 
     def take(self, store: AnnotationStore, claim: Claim) -> None:
         """Put a certain item on the desk; the one that lay there comes after it."""
-        from annotation_store.claims import release
+        from annotation_store.review.claims import release
 
         with self.lock:
             if self.now is not None and self.now.claim.item.sample_id != claim.item.sample_id:
@@ -107,7 +107,7 @@ class Desk:
             self.now = _seen(store, claim)
 
     def _next(self, store: AnnotationStore) -> Held | None:
-        from annotation_store.claims import claim_next
+        from annotation_store.review.claims import claim_next
 
         claim = claim_next(store, self.reviewer, self.wanted)
         return None if claim is None else _seen(store, claim)
@@ -120,7 +120,7 @@ class Desk:
         Raises:
             StaleClaim: somebody else has the item by now; it is gone from the desk.
         """
-        from annotation_store.claims import heartbeat
+        from annotation_store.review.claims import heartbeat
 
         with self.lock:
             if self.after is not None:
@@ -140,7 +140,7 @@ class Desk:
         Raises:
             StaleClaim: it is another's or decided; the next item lies on the desk.
         """
-        from annotation_store.claims import claim_sample
+        from annotation_store.review.claims import claim_sample
 
         with self.lock:
             if self.now is None:
@@ -162,7 +162,7 @@ class Desk:
         Raises:
             StaleClaim, LabelRefused, StoreError: nothing was stored.
         """
-        from annotation_store.decisions import submit
+        from annotation_store.review.decisions import submit
 
         with self.lock:
             done = submit(
@@ -181,7 +181,7 @@ class Desk:
         Raises:
             StaleClaim, StoreError: nothing was stored.
         """
-        from annotation_store.decisions import skip
+        from annotation_store.review.decisions import skip
 
         with self.lock:
             done = skip(store, self._token(), why)
@@ -194,7 +194,7 @@ class Desk:
         Raises:
             StaleClaim, LabelRefused, StoreError: nothing was stored.
         """
-        from annotation_store.decisions import second_opinion
+        from annotation_store.review.decisions import second_opinion
 
         with self.lock:
             done = second_opinion(
@@ -214,7 +214,7 @@ class Desk:
         Raises:
             StoreError: there is nothing to take back.
         """
-        from annotation_store.decisions import recent, undo
+        from annotation_store.review.decisions import recent, undo
 
         with self.lock:
             labels = {each.event.id: each.label for each in recent(store, self.reviewer)}
@@ -229,7 +229,7 @@ class Desk:
         Raises:
             StoreError: another reviewer holds it, or it is not there.
         """
-        from annotation_store.decisions import reopen
+        from annotation_store.review.decisions import reopen
 
         with self.lock:
             self.take(store, reopen(store, sample_id, self.reviewer))
@@ -266,7 +266,7 @@ class Desks:
 
     def leave(self, page: str, store: AnnotationStore) -> None:
         """The page was closed: what was loaded beforehand goes back; the item itself stays for a reload."""
-        from annotation_store.claims import release
+        from annotation_store.review.claims import release
 
         with self._lock:
             desk = self._desks.pop(page, None)

@@ -29,7 +29,7 @@ def serve(web: Any, services: Services) -> None:
         key, run = request.query_params.get("key", ""), request.query_params.get("run", "")
         if not services.addresses.opens(digest, kind, key, run):
             return PlainTextResponse("Not found", 404, headers=HEADERS)
-        from annotation_store.media_reading import media_path
+        from annotation_store.reading.media import media_path
 
         try:
             path = _evaluated(services, run, digest) if run else media_path(services.store(), services.media, digest)

@@ -24,7 +24,7 @@ from core.types import Sample, Thresholds, Verdict
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from annotation_store.selecting import Selection
+    from annotation_store.reading.selecting import Selection
     from annotation_store.snapshots.values import FreezeProgress, SnapshotInfo
     from annotation_store.store import AnnotationStore
     from app.shared.beside import BesideJobs

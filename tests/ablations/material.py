@@ -16,7 +16,7 @@ from pathlib import Path
 
 from annotation_store.incoming.previewing import preview
 from annotation_store.incoming.running import run_import
-from annotation_store.selecting import Selection
+from annotation_store.reading.selecting import Selection
 from annotation_store.snapshots.freezing import freeze
 from core.judging.guard import Guard
 from core.media.limits import MediaLimits

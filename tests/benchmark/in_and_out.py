@@ -20,7 +20,7 @@ from annotation_store.incoming.previewing import preview
 from annotation_store.incoming.running import run_import
 from annotation_store.outgoing.exporting import export
 from annotation_store.outgoing.values import ExportForm
-from annotation_store.selecting import Selection
+from annotation_store.reading.selecting import Selection
 from annotation_store.snapshots.freezing import freeze
 from core.media.limits import MediaLimits
 from core.media.store import MediaStore

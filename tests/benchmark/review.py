@@ -16,14 +16,16 @@ from collections.abc import Iterator
 from datetime import UTC, datetime
 from pathlib import Path
 
-from annotation_store.bulk import ImportRow, import_rows
-from annotation_store.claims import claim_next, heartbeat, held, release
-from annotation_store.decisions import recent, skip, submit, undo
-from annotation_store.left import left, pace
-from annotation_store.reasons import Reason, ReasonKind, ReasonRules
-from annotation_store.review_values import Claim, LabelDraft, QueueFilter
+from annotation_store.incoming.bulk import import_rows
+from annotation_store.incoming.values import ImportRow
+from annotation_store.review.claims import claim_next, heartbeat, held, release
+from annotation_store.review.decisions import recent, skip, submit, undo
+from annotation_store.review.progress import left, pace
+from annotation_store.review.weights import set_weight
+from annotation_store.rules.reasons import ReasonRules
 from annotation_store.store import AnnotationStore
-from annotation_store.weights import set_weight
+from annotation_store.values.reasons import Reason, ReasonKind
+from annotation_store.values.review import Claim, LabelDraft, QueueFilter
 from core.types import Label, Modality, Sample
 from tests.benchmark import label_studio
 from tests.benchmark.clocks import HEAD, Took, row, speed, spread, took

@@ -15,9 +15,9 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
-from annotation_store.bulk import ImportRow
-from annotation_store.left import left
-from annotation_store.media_reading import damaged_media, media_path
+from annotation_store.incoming.values import ImportRow
+from annotation_store.reading.media import damaged_media, media_path
+from annotation_store.review.progress import left
 from annotation_store.store import AnnotationStore
 from core.errors import MediaDamaged
 from core.media.limits import MediaLimits

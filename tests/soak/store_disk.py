@@ -9,9 +9,9 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from annotation_store.bulk import ImportRow
-from annotation_store.claims import claim_next
-from annotation_store.decisions import submit
+from annotation_store.incoming.values import ImportRow
+from annotation_store.review.claims import claim_next
+from annotation_store.review.decisions import submit
 from annotation_store.store import AnnotationStore
 from core.errors import StoreError
 from core.types import Sample

@@ -12,12 +12,13 @@ import time
 from contextlib import suppress
 from pathlib import Path
 
-from annotation_store.bulk import ImportRow, import_rows
-from annotation_store.claims import claim_next
-from annotation_store.decisions import second_opinion, skip, submit, undo
-from annotation_store.reasons import Reason, ReasonKind
-from annotation_store.review_values import Claim, LabelDraft, Reasoning
+from annotation_store.incoming.bulk import import_rows
+from annotation_store.incoming.values import ImportRow
+from annotation_store.review.claims import claim_next
+from annotation_store.review.decisions import second_opinion, skip, submit, undo
 from annotation_store.store import AnnotationStore
+from annotation_store.values.reasons import Reason, ReasonKind
+from annotation_store.values.review import Claim, LabelDraft, Reasoning
 from core.errors import StaleClaim, StoreError
 from core.types import Label, Sample
 from tests.queueing import enqueue

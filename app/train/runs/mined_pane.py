@@ -21,7 +21,7 @@ from train_jobs.grpo.mined import kept_samples, mining_figures
 from train_jobs.runs.specs import JobKind
 
 if TYPE_CHECKING:
-    from annotation_store.mined import Sent
+    from annotation_store.mining.from_training import Sent
 
 Changes = dict[Any, Any]
 TASK = "sending of mined samples to the review queue"
@@ -99,7 +99,7 @@ def send_mined(services: Services, view: RunView, reopen: bool, task: Task) -> t
         JobError: what was mined is damaged.
         StoreError: the database failed; the samples before that are in the queue.
     """
-    from annotation_store.mined import MinedSample, enqueue_mined
+    from annotation_store.mining.from_training import MinedSample, enqueue_mined
 
     kept = kept_samples(view.run)
     if not kept:

@@ -11,7 +11,7 @@ from app.mine.present import RULES
 from core.mining.rules import KeepRule
 
 if TYPE_CHECKING:
-    from annotation_store.mined import Sent
+    from annotation_store.mining.from_training import Sent
     from app.train.runs.mined_verdicts import Judged
     from train_jobs.grpo.mined import Count, MiningFigures
 

@@ -54,7 +54,7 @@ def judge_sent(
     Raises:
         StoreError: the database failed.
     """
-    from annotation_store.mined import unjudged
+    from annotation_store.mining.from_training import unjudged
 
     samples = unjudged(store, sample_ids)
     kept = 0

@@ -91,7 +91,7 @@ class TrainData:
 
     def freeze(self, http: gr.Request, offered: str, name: str | None, what: str) -> Iterator[Changes]:
         """Freeze a snapshot and choose it."""
-        from annotation_store.selecting import selection_from_json
+        from annotation_store.reading.selecting import selection_from_json
 
         parts, services = self.parts, self.services
         try:
