@@ -77,6 +77,7 @@ def shoot_all(page: Page, name: str) -> None:
     page.set_viewport_size({"width": 390, "height": 844})
     page.wait_for_timeout(300)
     width = page.evaluate("document.documentElement.scrollWidth")
+    assert not page.locator("[aria-label='More tabs']:visible").count(), "every tab has room on a phone"
     shoot(page, f"{name}-phone")
     page.set_viewport_size({"width": 1280, "height": 900})
     assert width <= 390, f"{name} is {width} pixels wide on a phone of 390"

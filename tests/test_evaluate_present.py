@@ -207,7 +207,7 @@ def test_empty_states_say_what_to_do_next() -> None:
 def test_files_are_counted_before_they_are_scored() -> None:
     counts = [FileCounts("everyday", "ToxicChat", 1200, 1000, 3), FileCounts("other", "Made up", 5, 5, 0)]
     shown = Page(evaluate_present.seen(counts, ["ToxicChat"])).text
-    assert "everyday1,2001,0003published figures will stand beside" in shown
+    assert "everydaypublished figures will stand beside1,2001,0003" in shown
     assert shown.count("published") == 1
 
 

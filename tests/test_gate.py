@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 
+from core.evaluation.bootstrap import signed
 from core.evaluation.comparison import compare, pair_rows
 from core.evaluation.gate import GOLD, LEAST_ROWS, Outcome, judge
 from core.evaluation.rows import HELD_OUT, VALIDATION, Side, scored_from_json, scored_to_json
@@ -170,3 +171,13 @@ def test_only_the_same_content_is_the_same_row() -> None:
     same, changed = scored(1, True, True), scored(2, True, True)
     other: Any = scored_from_json(scored_to_json(changed) | {"request": "another request"})
     assert [now.row.id for _, now in pair_rows([same, changed], [scored(1, True, False), other])] == ["1"]
+
+
+def test_a_difference_bears_its_sign_and_no_difference_bears_none() -> None:
+    assert [signed(each) for each in (0.0214, -0.5, 0.0, -0.0002, 0.0004)] == [
+        "+0.021",
+        "-0.500",
+        "0.000",
+        "0.000",
+        "0.000",
+    ]

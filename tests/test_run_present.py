@@ -50,6 +50,15 @@ def test_every_state_has_a_word_a_sign_and_a_sentence(tmp_path: Path) -> None:
     assert len(set(said.values())) == len(JobState)
 
 
+def test_a_run_that_made_a_checkpoint_leads_to_its_evaluation(tmp_path: Path) -> None:
+    made = {"checkpoint": "first-reviews-0123456789ab"}
+    assert 'data-e-run="first-reviews-0123456789ab"' in present.head(
+        view(JobState.SUCCEEDED, tmp_path, report=made), NOW
+    )
+    for state in JobState:
+        assert "data-e-do" not in present.head(view(state, tmp_path), NOW), "nothing was made"
+
+
 def test_progress_says_what_is_done_and_how_long_it_will_take_from_now(tmp_path: Path) -> None:
     progress = Progress(30, 60, "training", at=NOW - 20, first_done=0, first_at=NOW - 320)
     said = present.sentence(running(tmp_path, progress), NOW)

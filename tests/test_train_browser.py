@@ -115,6 +115,14 @@ def test_a_training_is_set_up_started_watched_found_again_after_a_reload_and_can
     page.click("#gr-t-export-go")
     page.wait_for_selector("#gr-t-files a[download]")
 
+    # From what it made to its evaluation, and back.
+    page.click(".gr-t-run [data-e-do=evaluate]")
+    page.wait_for_selector("#gr-e-checkpoint input >> visible=true")
+    page.wait_for_function(
+        "() => document.querySelector('#gr-e-checkpoint input').value.includes('Everyday questions')"
+    )
+    page.get_by_role("tab", name="Train").click()
+
     page.click("#gr-t-again")
     page.wait_for_function("() => document.querySelector('#gr-t-clone')?.textContent.includes('The form holds')")
     assert page.input_value("#gr-t-epochs input") == "2"

@@ -11,7 +11,7 @@ from app.evaluate.report_present import share
 from app.markup.numbers import duration
 from app.markup.tables import table
 from app.markup.text import escape
-from core.evaluation.bootstrap import Difference
+from core.evaluation.bootstrap import Difference, signed
 from core.evaluation.comparison import Comparison, SetComparison
 from core.evaluation.gate import GateDecision, Outcome
 
@@ -105,8 +105,8 @@ def difference_cells(found: Difference | None) -> str:
     kind = "loss" if found.is_loss else "gain" if found.is_gain else "none"
     word = {"loss": "a significant loss", "gain": "a significant gain", "none": "no significant difference"}[kind]
     return (
-        f"<td>{figure(found.before)}</td><td>{figure(found.after)}</td><td><b>{found.value:+.3f}</b> "
-        f'<span class="gr-quiet">{found.low:+.3f} to {found.high:+.3f}</span></td>'
+        f"<td>{figure(found.before)}</td><td>{figure(found.after)}</td><td><b>{signed(found.value)}</b> "
+        f'<span class="gr-quiet">{signed(found.low)} to {signed(found.high)}</span></td>'
         f'<td><span class="gr-e-change" data-kind="{kind}">{word}</span></td>'
     )
 

@@ -101,8 +101,7 @@ class _EvaluatePage:
                 case "choose":
                     return {self.tabs: gr.Tabs(selected="promote")} | self.promote.drawn(run)
                 case "evaluate":
-                    changes = {self.tabs: gr.Tabs(selected="runs")} | self.runs.choices() | self.runs.drawn()
-                    return changes | {self.runs.checkpoint: run}
+                    return {self.tabs: gr.Tabs(selected="runs")} | self.runs.choices(run) | self.runs.drawn()
                 case _:
                     return self.runs.change(does, run)
         except (GuardroomError, ValueError, AttributeError) as error:

@@ -6,7 +6,8 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from app.evaluate.report_plots import figure
-from app.markup.tables import bar, table
+from app.markup.numbers import moment
+from app.markup.tables import bar, named, table
 from app.markup.text import escape
 
 if TYPE_CHECKING:
@@ -37,10 +38,12 @@ def seen(counts: Sequence[FileCounts], benchmarks: Sequence[str]) -> str:
     """
     rows = []
     for each in counts:
-        known = "published figures will stand beside" if each.benchmark in benchmarks else ""
-        cells = (each.name, f"{each.rows:,}", f"{each.labelled:,}", f"{each.media:,}", known)
-        rows.append(f"<tr>{''.join(f'<td>{escape(cell)}</td>' for cell in cells)}</tr>")
-    return table(("file", "rows", "with a label", "with media", ""), "".join(rows)) if rows else ""
+        known = ""
+        if each.benchmark in benchmarks:
+            known = '<br><span class="gr-quiet">published figures will stand beside</span>'
+        counted = "".join(f"<td>{number:,}</td>" for number in (each.rows, each.labelled, each.media))
+        rows.append(f"<tr><td>{escape(each.name)}{known}</td>{counted}</tr>")
+    return table(("file", "rows", "with a label", "with media"), "".join(rows)) if rows else ""
 
 
 def time_left(seconds: float | None) -> str:
@@ -71,7 +74,7 @@ def _line(line: EvaluationLine, opened: str | None) -> str:
     if line.report:
         how.append(f"{line.report['rows']:,} rows")
     cells = (
-        escape(line.spec.created_at[:16].replace("T", " ")),
+        escape(moment(line.spec.created_at)),
         f'{escape(line.checkpoint)}<br><span class="gr-quiet">{escape(line.spec.name)}</span>',
         escape(", ".join(line.sets)),
         escape(" · ".join(how)),
@@ -81,9 +84,7 @@ def _line(line: EvaluationLine, opened: str | None) -> str:
         f'<div class="gr-e-acts">{"".join(_act(does, words, line.id) for does, words in _acts(line))}</div>',
     )
     mark = ' data-opened="true"' if line.id == opened else ""
-    # On a phone the columns stand below each other, each after its name.
-    shown = "".join(f'<td data-name="{name}">{cell}</td>' for name, cell in zip(COLUMNS, cells, strict=True))
-    return f'<tr data-run="{escape(line.id)}" data-state="{state}"{mark}>{shown}</tr>'
+    return f'<tr data-run="{escape(line.id)}" data-state="{state}"{mark}>{named(COLUMNS, cells)}</tr>'
 
 
 def _state(line: EvaluationLine) -> str:
@@ -123,5 +124,6 @@ def report_choices(lines: Sequence[EvaluationLine], *, named: bool = True) -> li
 
 def _choice(line: EvaluationLine, report: Mapping[str, Any], named: bool) -> str:
     about = [line.checkpoint] if named else []
-    when, sets = line.spec.created_at[:16].replace("T", " "), ", ".join(line.sets)
-    return " · ".join([when, *about, sets, LOOK[report["look"]], f"{report['rows']:,} rows"])
+    name = [line.spec.name] if line.spec.name else []
+    when, sets = moment(line.spec.created_at), ", ".join(line.sets)
+    return " · ".join([*name, *about, sets, LOOK[report["look"]], f"{report['rows']:,} rows", when])

@@ -5,12 +5,16 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-from app.markup.tables import table
+from app.markup.numbers import moment
+from app.markup.tables import named, table
 from app.markup.text import escape
 from core.checkpoints.registry import EventKind, Promotion
 
 if TYPE_CHECKING:
     from app.shared.promotion import CheckpointLine
+
+COLUMNS = ("checkpoint", "comes from", "made by", "figures", "evaluations", "made", "")
+EVENT_COLUMNS = ("when", "what", "before", "by", "the gate said", "reason", "report")
 
 
 def about(current: str, live: str | None) -> str:
@@ -36,14 +40,13 @@ def nothing() -> str:
 
 def checkpoints(lines: Sequence[CheckpointLine]) -> str:
     """All checkpoints that can be promoted."""
-    names = ("checkpoint", "comes from", "made by", "figures", "evaluations", "made", "")
     hint = ""
     if len(lines) < 2:
         hint = (
             '<p class="gr-quiet">There is only the built-in guard yet. Train a checkpoint under <b>Train</b>; it '
             "appears here, and can be evaluated and promoted.</p>"
         )
-    return table(names, "".join(_checkpoint(line) for line in lines)) + hint
+    return table(COLUMNS, "".join(_checkpoint(line) for line in lines)) + hint
 
 
 def _checkpoint(line: CheckpointLine) -> str:
@@ -68,7 +71,7 @@ def _checkpoint(line: CheckpointLine) -> str:
             ),
             "<br>".join(escape(each) for each in figures(card.figures)),
             str(len(line.reports)),
-            escape(card.created_at[:16].replace("T", " ")),
+            escape(moment(card.created_at)),
         ]
     buttons = f'<button type="button" data-e-do="choose" data-e-run="{escape(line.id)}">Choose</button>'
     if line.promoted:
@@ -77,11 +80,9 @@ def _checkpoint(line: CheckpointLine) -> str:
         buttons = (
             f'<button type="button" data-e-do="evaluate" data-e-run="{escape(line.id)}">Evaluate it first</button>'
         )
-    shown = "".join(f"<td>{cell}</td>" for cell in cells)
-    return (
-        f'<tr data-checkpoint="{escape(line.id)}">{shown.replace("<td>", f"<td>{marks}", 1)}'
-        f'<td><div class="gr-e-acts">{buttons}</div></td></tr>'
-    )
+    cells = [f"<div>{marks}{cells[0]}</div>", *(f"<span>{each}</span>" if each else "" for each in cells[1:])]
+    cells.append(f'<div class="gr-e-acts">{buttons}</div>' if buttons else "")
+    return f'<tr data-checkpoint="{escape(line.id)}">{named(COLUMNS, cells)}</tr>'
 
 
 def figures(known: Mapping[str, Any], most: int = 4) -> list[str]:
@@ -101,8 +102,7 @@ def history(events: Sequence[Promotion]) -> str:
             '<p class="gr-quiet">Nothing was promoted yet. Choose a checkpoint and one of its evaluations above; the '
             "gate says whether it may go live.</p>"
         )
-    names = ("when", "what", "before", "by", "the gate said", "reason", "report")
-    return table(names, "".join(_event(event) for event in reversed(events)))
+    return table(EVENT_COLUMNS, "".join(_event(event) for event in reversed(events)))
 
 
 def _event(event: Promotion) -> str:
@@ -117,13 +117,15 @@ def _event(event: Promotion) -> str:
             "</button></div>"
         )
     cells = (
-        escape(event.at[:16].replace("T", " ")),
-        f"{word} <b>{escape(event.checkpoint)}</b>",
+        escape(moment(event.at)),
+        f"<span>{word} <b>{escape(event.checkpoint)}</b></span>",
         escape(event.previous),
         escape(event.author),
         escape(gate),
         escape(event.reason),
         report,
     )
-    shown = "".join(f"<td>{cell}</td>" for cell in cells)
-    return f'<tr data-event="{event.kind.value}" data-checkpoint="{escape(event.checkpoint)}">{shown}</tr>'
+    return (
+        f'<tr data-event="{event.kind.value}" data-checkpoint="{escape(event.checkpoint)}">'
+        f"{named(EVENT_COLUMNS, cells)}</tr>"
+    )

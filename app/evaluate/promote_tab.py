@@ -59,10 +59,10 @@ class PromoteTab:
                 self.go = gr.Button("Promote", variant="primary", size="sm", interactive=False, elem_id="gr-e-go")
         self.told = gr.HTML("", **html, elem_id="gr-e-promoted")
         with gr.Accordion("Checkpoints", open=True, elem_id="gr-e-checkpoints"):
-            self.known = gr.HTML("", **html, elem_id="gr-e-known")
+            self.known = gr.HTML("", **html, elem_id="gr-e-known", elem_classes="gr-stacks")
         with gr.Accordion("History", open=True, elem_id="gr-e-history"):
             self.back = gr.Button("Roll back", size="sm", visible=False, elem_id="gr-e-back")
-            self.events = gr.HTML("", **html, elem_id="gr-e-events")
+            self.events = gr.HTML("", **html, elem_id="gr-e-events", elem_classes="gr-stacks")
 
     @property
     def whole(self) -> list[Any]:

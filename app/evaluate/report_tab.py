@@ -37,6 +37,7 @@ class ReportTab:
         self.which = gr.Dropdown([], label="Evaluation", elem_id="gr-e-which")
         self.page = gr.HTML(report_present.nothing(), **html, elem_id="gr-e-page")
         with gr.Column(visible=False, elem_id="gr-e-errors") as self.errors:
+            gr.HTML("<h3>Wrong answers</h3>", **html)
             with gr.Row(elem_classes="gr-d-buttons"):
                 self.send = gr.Button("Send all wrong answers to review", size="sm", elem_id="gr-e-send")
                 self.sent = gr.HTML("", **html, elem_id="gr-e-sent")
@@ -105,7 +106,7 @@ class ReportTab:
     def _wrong(self, run: str, shown: int, *, anew: bool = True) -> Changes:
         rows = errors_of(self.services, run)
         changes: Changes = {
-            self.wrong: f"<h3>Wrong answers</h3>{rows_present.wrong(rows, shown, self.address(run))}",
+            self.wrong: rows_present.wrong(rows, shown, self.address(run)),
             self.more: gr.Button(visible=len(rows) > shown),
             self.shown: shown,
         }

@@ -56,8 +56,8 @@ class EvaluateTab:
                     elem_id="gr-e-paths",
                 )  # fmt: skip
             self.files = gr.File(
-                label="or files (rows without media)", file_count="multiple", file_types=[".jsonl"],
-                height=120, elem_id="gr-e-files",
+                label="or drop files (rows without media)", file_count="multiple", file_types=[".jsonl"],
+                height=150, elem_id="gr-e-files",
             )  # fmt: skip
             self.seen = gr.HTML("", **html, elem_id="gr-e-seen")
             with gr.Row(elem_classes="gr-d-buttons"):
@@ -72,7 +72,7 @@ class EvaluateTab:
                 self.start = gr.Button("Start", variant="primary", size="sm", elem_id="gr-e-start")
         self.told = gr.HTML("", **html, elem_id="gr-e-told")
         with gr.Accordion("Evaluations", open=True, elem_id="gr-e-all"):
-            self.listed = gr.HTML("", **html, elem_id="gr-e-list")
+            self.listed = gr.HTML("", **html, elem_id="gr-e-list", elem_classes="gr-stacks")
         self.timer = gr.Timer(LOOK_EVERY_S, active=False)
 
     @property
@@ -99,10 +99,11 @@ class EvaluateTab:
 
     # -- what to score on -----------------------------------------------------------------------------------------
 
-    def choices(self) -> Changes:
-        """What can be chosen now; what is chosen stays."""
+    def choices(self, checkpoint: str | None = None) -> Changes:
+        """What can be chosen now; what is chosen stays, unless a checkpoint is named."""
+        chosen: dict[str, Any] = {"value": checkpoint} if checkpoint else {}
         return {
-            self.checkpoint: gr.Dropdown(evaluations.checkpoint_choices(self.services)),
+            self.checkpoint: gr.Dropdown(evaluations.checkpoint_choices(self.services), **chosen),
             self.snapshot: gr.Dropdown([("none", ""), *evaluations.snapshot_choices(self.services)]),
         }
 

@@ -32,3 +32,8 @@ def duration(seconds: float | None) -> str:
     if seconds < 0.1:
         return f"{seconds * 1000:.0f} ms"
     return f"{seconds:.2f} s" if seconds < 10 else f"{seconds:.1f} s"
+
+
+def moment(iso: str | None) -> str:
+    """Date and time of a UTC moment, to the minute: 2026-01-31 09:05 UTC."""
+    return f"{iso[:16].replace('T', ' ')} UTC" if iso else NOTHING

@@ -13,6 +13,15 @@ def table(names: Sequence[str], rows: str) -> str:
     return f'<div class="gr-d-table"><table><thead><tr>{head}</tr></thead><tbody>{rows}</tbody></table></div>'
 
 
+def named(names: Sequence[str], cells: Sequence[str]) -> str:
+    """The cells of one row, each with its column's name: on a phone they stand below each other (`.gr-stacks`).
+
+    Args:
+        cells: markup, as many as there are names.
+    """
+    return "".join(f'<td data-name="{escape(name)}">{cell}</td>' for name, cell in zip(names, cells, strict=True))
+
+
 def progress_bar(share: float, words: str) -> str:
     """How far something is, with a sentence beneath."""
     return f'{bar(share)}<p class="gr-message">{escape(words)}</p>'

@@ -217,8 +217,9 @@ def _plot(series: Series, runs: Sequence[Curves], last: float) -> str:
         best = " · ".join(figure(max((v for _, v in lines[0]), default=None), series.form) for lines in curves)
         best = f'<em class="gr-t-best">best {best}</em>'
     return (
-        f'<figure class="gr-t-plot" data-known="{str(known).lower()}"><figcaption><span>{escape(series.title)}</span>'
-        f'{heads}</figcaption><div class="gr-t-axes"><span>{edges[0]}</span><span>{edges[1]}</span>{best}'
+        f'<figure class="gr-t-plot" data-known="{str(known).lower()}"><figcaption>'
+        f"<span>{escape(series.title)}{best}</span>{heads}</figcaption>"
+        f'<div class="gr-t-axes"><span>{edges[0]}</span><span>{edges[1]}</span>'
         f'<svg viewBox="0 0 100 100" preserveAspectRatio="none" role="img" '
         f'aria-label="{escape(_said(series, runs, curves))}">{paths}</svg></div>'
         f'<div class="gr-t-ticks"><span>0</span><span>{f"{last:,.0f} steps" if last else "steps"}</span></div></figure>'

@@ -161,3 +161,8 @@ def _resampled(counts: Integers, resamples: int, random: np.random.Generator) ->
 def _between(values: Floats, level: float) -> Interval:
     low, high = np.quantile(values, [(1 - level) / 2, (1 + level) / 2])
     return Interval(float(low), float(high))
+
+
+def signed(value: float) -> str:
+    """A difference to three decimals with its sign; what rounds to nothing has none."""
+    return f"{value:+.3f}" if round(value, 3) else "0.000"

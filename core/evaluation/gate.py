@@ -12,7 +12,7 @@ from dataclasses import asdict, dataclass
 from enum import StrEnum
 from typing import Any
 
-from core.evaluation.bootstrap import RESAMPLES, Difference
+from core.evaluation.bootstrap import RESAMPLES, Difference, signed
 from core.evaluation.comparison import SetComparison, compare_set, pair_rows
 from core.evaluation.rows import HELD_OUT, VALIDATION, ScoredRow, scored_rows
 
@@ -137,5 +137,6 @@ def _figures(found: SetComparison) -> str:
         return f"{found.rows} rows, none of them labelled"
     return (
         f"{found.measure} {difference.before:.3f} before, {difference.after:.3f} after, a difference of "
-        f"{difference.value:+.3f} (95% interval {difference.low:+.3f} to {difference.high:+.3f}, {found.rows:,} rows)"
+        f"{signed(difference.value)} (95% interval {signed(difference.low)} to {signed(difference.high)}, "
+        f"{found.rows:,} rows)"
     )

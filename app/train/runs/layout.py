@@ -86,8 +86,8 @@ def runs() -> RunParts:
         with gr.Accordion("Log", open=True, elem_id="gr-t-logs"):
             log = gr.HTML("", **HTML, elem_id="gr-t-log")
         command = gr.HTML("", **HTML, elem_id="gr-t-run-command")
-    gr.HTML("<h2>All runs</h2>", **HTML, elem_classes="gr-t-title")
-    listed = gr.HTML("", js_on_load=_OPEN_A_RUN, apply_default_css=False, elem_id="gr-t-list")
+    gr.HTML("<h2>All runs</h2>", **HTML, elem_classes="gr-t-title", elem_id="gr-t-all")
+    listed = gr.HTML("", js_on_load=_OPEN_A_RUN, apply_default_css=False, elem_id="gr-t-list", elem_classes="gr-stacks")
     return RunParts(
         none, shown, head, cancel, resume, clone, remove, sure, remove_now, keep, told, other, plots, mined,
         rollouts, export, made, export_form, export_go, exported, files, log, command, listed,

@@ -7,7 +7,8 @@ from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from app.markup.tables import bar, table
+from app.markup.numbers import moment
+from app.markup.tables import bar, named, table
 from app.markup.text import escape
 from app.train.plots import figure
 from train_jobs.runs.specs import TRAINING, JobKind, JobState, JobStatus
@@ -33,6 +34,7 @@ _SIGNS = {
     JobState.CANCELLED: '<circle cx="12" cy="12" r="9.2"/><path class="mark" d="M7.4 12h9.2"/>',
 }
 NOTHING = "–"
+COLUMNS = ("run", "state", "recipe", "data", "base", "validation F1", "loss or accuracy", "time", "created")
 
 NO_RUN = (
     '<div class="gr-r-empty gr-t-empty"><h2>No run yet</h2><p>Choose a snapshot and a recipe under New run, then press '
@@ -94,7 +96,17 @@ def head(view: RunView, now: float, beside: str = "") -> str:
         f'<article class="gr-t-run" data-state="{view.state}" data-run="{escape(view.run.id)}" aria-label="Run">'
         f"<header>{sign(view.state)}<div><h3>{escape(spec.name)}</h3>"
         f'<p class="gr-t-said" role="status" aria-live="polite">{escape(sentence(view, now))}</p></div></header>'
-        f"{bar(share)}{meanwhile}{learned(view)}{_figures(view, now)}</article>"
+        f"{bar(share)}{meanwhile}{learned(view)}{_onward(view)}{_figures(view, now)}</article>"
+    )
+
+
+def _onward(view: RunView) -> str:
+    """From what the run made to where it is evaluated (assets/evaluate.js)."""
+    if view.state is not JobState.SUCCEEDED or not view.made:
+        return ""
+    return (
+        '<div class="gr-e-acts gr-t-onward"><button type="button" data-e-do="evaluate" '
+        f'data-e-run="{escape(view.made)}">Evaluate it</button></div>'
     )
 
 
@@ -184,11 +196,6 @@ def _figures(view: RunView, now: float) -> str:
     return f'<dl class="gr-figures">{items}</dl>'
 
 
-def moment(iso: str | None) -> str:
-    """Date and time of a UTC moment, to the minute."""
-    return iso[:16].replace("T", " ") + " UTC" if iso else NOTHING
-
-
 def short_base(base: str) -> str:
     """A checkpoint's folder by its last name, other sources as they are."""
     return Path(base).name if base.startswith("/") else base
@@ -215,8 +222,7 @@ def runs(known: Sequence[RunLine], opened: str | None, now: float) -> str:
     """All runs, the newest first. A name opens its run."""
     if not known:
         return NO_RUN
-    names = ("run", "state", "recipe", "data", "base", "validation F1", "loss or accuracy", "time", "created")
-    return table(names, "".join(_run(each, opened, now) for each in known))
+    return table(COLUMNS, "".join(_run(each, opened, now) for each in known))
 
 
 def _run(line: RunLine, opened: str | None, now: float) -> str:
@@ -227,18 +233,17 @@ def _run(line: RunLine, opened: str | None, now: float) -> str:
     word = STATE_WORDS[status.state]
     if status.state is JobState.RUNNING and status.progress:
         word = f"{word} · {100 * status.progress.fraction:.0f}%"
-    what = spec.recipe or KIND_WORDS[spec.kind]
-    cells = (
-        what, line.data or NOTHING, short_base(spec.base), _f1(line), _last(line),
+    facts = (
+        spec.recipe or KIND_WORDS[spec.kind], line.data or NOTHING, short_base(spec.base), _f1(line), _last(line),
         lasted(seconds) if seconds is not None else NOTHING, moment(spec.created_at),
     )  # fmt: skip
-    current = ' aria-current="true"' if line.id == opened else ""
-    return (
-        f'<tr data-run="{escape(line.id)}" data-state="{status.state}"{current}><td>'
-        f'<button type="button" class="gr-t-open" data-open="{escape(line.id)}">{escape(spec.name)}</button></td>'
-        f'<td class="gr-t-state">{sign(status.state)}{word}</td>'
-        f"{''.join(f'<td>{escape(each)}</td>' for each in cells)}</tr>"
+    cells = (
+        f'<button type="button" class="gr-t-open" data-open="{escape(line.id)}">{escape(spec.name)}</button>',
+        f'<span class="gr-t-state">{sign(status.state)}{word}</span>',
+        *map(escape, facts),
     )
+    current = ' aria-current="true"' if line.id == opened else ""
+    return f'<tr data-run="{escape(line.id)}" data-state="{status.state}"{current}>{named(COLUMNS, cells)}</tr>'
 
 
 def _f1(line: RunLine) -> str:

@@ -97,11 +97,11 @@ def start() -> StartParts:
             freezing = gr.Accordion("Freeze a snapshot here", open=False, elem_id="gr-t-freezing")
             with freezing, gr.Row(elem_classes="gr-d-buttons"):
                 freeze_name = gr.Textbox(
-                    label="Name", placeholder="for example: first hundred", elem_id="gr-t-freeze-name", scale=3,
-                    min_width=140,
+                    label="Name", placeholder="first hundred", elem_id="gr-t-freeze-name", scale=2,
+                    min_width=140, max_lines=1,
                 )  # fmt: skip
                 freeze_what = gr.Dropdown(
-                    FREEZABLE, value=ANY_LABEL, label="Of", elem_id="gr-t-freeze-what", scale=3, min_width=140,
+                    FREEZABLE, value=ANY_LABEL, label="Of", elem_id="gr-t-freeze-what", scale=3, min_width=200,
                     filterable=False,
                 )  # fmt: skip
                 freeze = gr.Button("Freeze", size="sm", elem_id="gr-t-freeze")
@@ -113,8 +113,8 @@ def start() -> StartParts:
                     leak_path = gr.Textbox(
                         label="or a path on this machine",
                         info="One JSON object a line with id and request, and response or media where there are any.",
-                        elem_id="gr-t-leak-path",
-                    )
+                        max_lines=1, elem_id="gr-t-leak-path",
+                    )  # fmt: skip
                 with gr.Row(elem_classes="gr-d-buttons"):
                     leak_check = gr.Button("Compare", size="sm", elem_id="gr-t-leak-check")
                     leak_stop = gr.Button("Stop", size="sm", elem_id="gr-t-leak-stop")
@@ -128,12 +128,12 @@ def start() -> StartParts:
                     info="One of these, a folder, or a Hub id.", elem_id="gr-t-base", scale=3, min_width=180,
                 )  # fmt: skip
                 device = gr.Dropdown(
-                    [("CPU", "cpu")], value="cpu", label="Device", info="One job computes on it at a time.",
+                    [("CPU", "cpu")], value="cpu", label="Device", info="One job at a time.",
                     elem_id="gr-t-device", scale=2, min_width=140, filterable=False,
                 )  # fmt: skip
                 name = gr.Textbox(
                     label="Name", placeholder="the recipe's", elem_id="gr-t-name", scale=2, min_width=140,
-                    info="What the run is called.",
+                    info="What the run is called.", max_lines=1,
                 )  # fmt: skip
             stage = gr.Radio(
                 STAGES, value=JobKind.SFT.value, label="Stage", elem_id="gr-t-stage",
