@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import shutil
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -128,6 +129,15 @@ def test_a_samples_page_names_the_jobs_that_used_it_and_the_checkpoints_that_cam
     [left] = lineage.jobs_of(services, [held])
     assert (left.run, left.state, left.checkpoints) == (runs["used it"].id, "deleted since", (made.id,))
     assert lineage.jobs_of(services, []) == []
+
+
+def test_a_job_that_never_reads_the_samples_split_did_not_use_it(services: Services) -> None:
+    held = SnapshotRef("n1-bread", "first", "first-folder", "test", "2026-11-21T10:00:00")
+    for ticket, kind in enumerate((JobKind.SFT, JobKind.EVALUATE), 1):
+        folder = str(services.snapshots / held.folder)
+        RunFolder.create(services.runs, JobSpec(kind, kind.value, snapshot=folder), ticket)
+    assert [use.kind for use in lineage.jobs_of(services, [held])] == ["evaluation"]
+    assert [use.kind for use in lineage.jobs_of(services, [replace(held, split="train")])] == ["training"]
 
 
 def test_an_evaluation_that_is_none_is_said_to_be_none(services: Services) -> None:

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from core.errors import GuardroomError
+from train_jobs.runs.specs import JobKind
 
 if TYPE_CHECKING:
     from annotation_store.values.review import SnapshotRef
@@ -15,18 +16,22 @@ if TYPE_CHECKING:
     from core.checkpoints.registry import OriginCard
 
 WORDS = {"sft": "training", "evaluate": "evaluation", "mine": "mining", "grpo": "reinforcement"}
+TRAINS = ("train", "validation")
+"""Splits that a training reads."""
+READS = {JobKind.SFT: TRAINS, JobKind.GRPO: TRAINS, JobKind.EVALUATE: ("test",), JobKind.MINE: TRAINS}
+"""Splits that a job reads; one that never saw the sample did not use it."""
 
 
 @dataclass(frozen=True, slots=True)
 class JobUse:
-    """One job that was given a snapshot which holds the sample."""
+    """One job that read the sample."""
 
     run: str
     name: str
     kind: str
     """What it did, in a word."""
     split: str
-    """Of the sample in that snapshot: training uses train and validation, an evaluation the test split."""
+    """Of the sample in the snapshot that the job was given: training reads train and validation, an evaluation test."""
     state: str
     checkpoints: tuple[str, ...]
     """Ids of the registry that came of it."""
@@ -52,12 +57,12 @@ def jobs_of(services: Services, snapshots: Sequence[SnapshotRef]) -> list[JobUse
         except GuardroomError:
             continue
         split = splits.get(Path(spec.snapshot).resolve()) if spec.snapshot else None
-        if split is not None:
-            made = tuple(card.id for card in cards.pop(run.id, ()))
+        made = tuple(card.id for card in cards.pop(run.id, ()))
+        if split in READS[spec.kind]:
             found.append(JobUse(run.id, spec.name, WORDS[spec.kind.value], split, state, made))
     for made_by, left in cards.items():
         for card in left:
-            if card.snapshot in digests:
+            if card.snapshot and digests.get(card.snapshot) in TRAINS:
                 run_id = card.run or made_by
                 found.append(JobUse(run_id, card.name, "job", digests[card.snapshot], "deleted since", (card.id,)))
     return found
