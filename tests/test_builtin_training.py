@@ -140,7 +140,7 @@ def test_training_moves_the_weights_and_the_loss_and_the_two_answers_do_not_see_
     start = {name: p.detach().clone() for name, p in model.named_parameters()}
     seen = [trainer.one_step(0.01) for _ in range(2)]
     eyes = [name for name in start if ".visual." in name]
-    # apart the tower rests: the letter code stands in for it
+    # apart the tower rests: the word code stands in for it
     assert eyes
     assert all(torch.equal(dict(model.named_parameters())[name], start[name]) for name in eyes)
     media = [encoder.line(deck.draw(kind)) for kind in ("image", "video", "line", "page")]
@@ -173,12 +173,12 @@ def test_a_lesson_in_quoting_trains_what_stood_there_before() -> None:
 
 
 @needs_fonts
-def test_the_tower_learns_letters_apart_and_comes_into_the_guard_with_its_speller(tmp_path: Path) -> None:
+def test_the_tower_learns_words_apart_and_comes_into_the_guard_with_what_judged_it(tmp_path: Path) -> None:
     import json
 
     import torch
 
-    from train_jobs.builtin import network, setup, tower
+    from train_jobs.builtin import network, setup, tower, wordcode
     from train_jobs.builtin.batches import Encoder
     from train_jobs.builtin.loop import Plan, Trainer
 
@@ -192,17 +192,18 @@ def test_the_tower_learns_letters_apart_and_comes_into_the_guard_with_its_spelle
     torch.manual_seed(0)
     eyes = network.build(len(made), ids, 1).model.visual
     log, budget = tmp_path / "tower.jsonl", tower.Budget(None, 50)
-    reader = tower.pretrain(eyes, encoder, deck, budget, log, lambda line: None)
-    losses = [json.loads(line)["spelling"] for line in log.read_text().splitlines()]
+    spelled = torch.from_numpy(wordcode.spellings(made))
+    judge = tower.pretrain(eyes, spelled, encoder.prompts, deck, budget, log, lambda line: None)
+    losses = [json.loads(line)["loss"] for line in log.read_text().splitlines()]
     assert losses[1] < losses[0] - 0.3
     assert deck.variety == 1.0
-    tower.save(eyes, reader, tmp_path / "tower.pt")
+    tower.save(eyes, judge, tmp_path / "tower.pt")
     plan = Plan(None, 3, batch_tokens=900, pool=8, warm_up=1)
     trainer = Trainer(network.build(len(made), ids, 2), encoder, deck, plan, tmp_path, ids["<|endoftext|>"], 0)
     trainer.take_tower(tmp_path / "tower.pt")
     taken = zip(trainer.model.model.visual.parameters(), eyes.parameters(), strict=True)
     assert all(torch.equal(a, b) for a, b in taken)
-    assert torch.equal(trainer.speller.bias, reader.bias)
+    assert torch.equal(trainer.judge.reader.bias, judge.reader.bias)
 
 
 def test_a_network_built_for_quoting_repeats_tokens_before_any_training() -> None:

@@ -91,7 +91,7 @@ def train(options: argparse.Namespace, work: Path, corpus: Any) -> None:
     )
     plan = Plan(minutes, options.steps)
     deck = setup.deck_for(corpus, corpus.train, options.seed)
-    trainer = Trainer(model, encoder, deck, plan, work, ids["<|endoftext|>"], options.seed)
+    trainer = Trainer(model, encoder, deck, plan, work, ids["<|endoftext|>"], options.seed, corpus.meanings)
     if not options.fresh and trainer.load_state():
         say(f"going on from step {trainer.step} ({trainer.seconds / 60:.1f} minutes)")
         trainer.deck = setup.deck_for(corpus, corpus.train, options.seed + trainer.step)
@@ -122,7 +122,7 @@ def train(options: argparse.Namespace, work: Path, corpus: Any) -> None:
 
 def evaluate(options: argparse.Namespace, work: Path, corpus: Any) -> None:
     """Score the guard in the output folder; write the figures to the work folder and the card beside the weights."""
-    from train_jobs.builtin import render, setup
+    from train_jobs.builtin import network, render, setup
     from train_jobs.builtin.card import PLOT, reliability_svg, render_card
     from train_jobs.builtin.score import QUICK, Scoring, Sizes
 
@@ -141,7 +141,8 @@ def evaluate(options: argparse.Namespace, work: Path, corpus: Any) -> None:
     weights = sum(path.stat().st_size for path in options.out.glob("*.safetensors"))
     facts = json.loads((work / FACTS).read_text()) | {
         "protocol": setup.PROTOCOL_FILE.stem, "megabytes": weights / 1e6, "everyday": setup.EVERYDAY_ROWS,
-        "opposed": setup.OPPOSED_ROWS, "unseen": render.HELD_OUT, "history": options.note,
+        "opposed": setup.OPPOSED_ROWS, "unseen": render.HELD_OUT, "spelling": network.SPELLING,
+        "history": options.note,
     }  # fmt: skip
     bins = scores["ranked"]["calibration"]["reliability"]
     (options.out / PLOT).write_text(reliability_svg(bins), encoding="utf-8")

@@ -9,7 +9,7 @@ from __future__ import annotations
 import math
 import random
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -19,10 +19,22 @@ from core.media.vision import DecodedMedia
 from core.prompt.encode import EncodedPrompt, PromptEncoder, stack_pixels
 from core.types import Label
 from train_jobs.builtin.examples import Example
-from train_jobs.builtin.letters import SLOTS, letter_cells, misread
+from train_jobs.builtin.network import MEANING
+from train_jobs.builtin.pointing import Pointers, pointers
 from train_jobs.builtin.targets import assessment, first_words
+from train_jobs.builtin.wordcode import (
+    CONSTANT,
+    UNKNOWN,
+    blurred,
+    codes,
+    misread,
+    word_cells,
+    word_order,
+)
 
 PROMPT_WEIGHT, REASONING_WEIGHT, FORM_WEIGHT, LABEL_WEIGHT = 0.15, 0.6, 0.3, 6.0
+BARE_ROWS = 0.35
+"""Share of rows, in practice with the word code, in which typed tokens lose what they mean and keep their spelling."""
 PROMPT_SHARE = 0.12
 """Share of the prompt's tokens whose loss is computed; their weight is raised so that the sum stays the same."""
 
@@ -40,16 +52,29 @@ class Line:
     weights: tuple[float, ...]
     soft: dict[int, float]
     """P(harmful) wanted at label positions."""
+    opening: int = 0
+    """Where the user's turn begins."""
     cells: npt.NDArray[np.int64] | None = None
-    """The letters in each merged patch of its medium where they are known, shape (merged patches, SLOTS)."""
+    """The tokens in each merged patch of its medium where they are known, shape (merged patches,)."""
+    pointers: Pointers = field(default_factory=Pointers)
+    """Where attention heads should look, in lessons in reading."""
+    meant: tuple[int, str] | None = None
+    """Where the first look's label is foretold, and the request that the example says."""
 
 
-def letters_of(example: Example, prompt: EncodedPrompt) -> npt.NDArray[np.int64] | None:
-    """Which letters the merged patches of an example's medium show, shape (merged patches, SLOTS), if that is known."""
+def order_of(example: Example, grid: tuple[int, int, int], tokenizer: Any) -> list[tuple[int, int]] | None:
+    """The tokens that an example's medium shows, in reading order with their merged patches, if that is known."""
+    if example.letters is None or example.medium is None:
+        return None
+    return word_order(example.letters, example.evidence.shown or "", tokenizer, example.medium.frames.shape[1:3], grid)
+
+
+def words_of(example: Example, prompt: EncodedPrompt, tokenizer: Any) -> npt.NDArray[np.int64] | None:
+    """Which tokens the merged patches of an example's medium show, shape (merged patches,), if that is known."""
     if example.letters is None or example.medium is None:
         return None
     (patches,) = (*prompt.images, *prompt.videos)
-    shown = letter_cells(example.letters, example.medium.frames.shape[1:3], patches.grid)
+    shown = word_cells(order_of(example, patches.grid, tokenizer), patches.grid[1] * patches.grid[2] // 4)
     begin, count = example.showing
     each = math.ceil(len(example.medium.frames) / patches.grid[0])
     spans = [(at * each, (at + 1) * each) for at in range(patches.grid[0])]
@@ -72,7 +97,7 @@ class Encoder:
         if example.reading_only and example.medium is not None:
             return self._reading(example, example.medium)
         prompt = self.prompts.encode(example.sample, () if example.medium is None else (example.medium,))
-        cells = letters_of(example, prompt)
+        cells = words_of(example, prompt, self.prompts.tokenizer)
         ids = list(prompt.ids)
         targets = [*ids[1:], self.end]
         weights = [0.0] * len(ids)
@@ -93,13 +118,16 @@ class Encoder:
         for spot, side in zip(spots, (example.request, example.response), strict=True):
             if side.trained:
                 soft[start + spot - 1] = side.soft
+        meant = None if example.meant is None else (start + spots[0] - 1, example.meant)
         looked = looked[:last]
         ids += looked
         targets += [*looked[1:], self.end]
         weights += [0.0] * len(looked)
         middle = len(ids)
         if not example.deliberates:
-            return Line(prompt, tuple(ids), (start, middle), tuple(targets), tuple(weights), soft, cells)
+            shown = self._pointers(example, prompt, (), middle)
+            known = (tuple(targets), tuple(weights), soft, opening, cells, shown, meant)
+            return Line(prompt, tuple(ids), (start, middle), *known)
 
         told = [*self.prompts.target_ids(said), self.end]
         closed = told.index(self.close)
@@ -114,7 +142,9 @@ class Encoder:
             weights[middle + spot - 1] = 0.0
             if side.trained:
                 soft[middle + spot - 1] = side.soft
-        return Line(prompt, tuple(ids), (start, middle), tuple(targets), tuple(weights), soft, cells)
+        shown = self._pointers(example, prompt, told, middle)
+        known = (tuple(targets), tuple(weights), soft, opening, cells, shown, meant)
+        return Line(prompt, tuple(ids), (start, middle), *known)
 
     def copying(self) -> Line:
         """Tokens at random and the same once more, for the first lessons in quoting: only the repeat is trained."""
@@ -138,8 +168,22 @@ class Encoder:
         read = self.prompts.plain_ids(f' "{first_words(example.evidence.shown or "", 40)}".')
         targets = [*ids[1:], *read, self.end]
         weights = [0.0] * (len(ids) - 1) + [1.0] * len(read) + [0.0]
-        cells = letters_of(example, prompt)
-        return Line(prompt, (*ids, *read), (len(ids), len(ids)), tuple(targets), tuple(weights), {}, cells)
+        order = order_of(example, patches.grid, self.prompts.tokenizer)
+        cells = word_cells(order, merged)
+        shown = pointers(order or (), range(1, merged + 1), read, len(ids))
+        everything = (*ids, *read)
+        return Line(prompt, everything, (len(ids), len(ids)), tuple(targets), tuple(weights), {}, 0, cells, shown)
+
+    def _pointers(self, example: Example, prompt: EncodedPrompt, told: Sequence[int], start: int) -> Pointers:
+        """Where heads should look while an answer quotes what the medium shows, in the first frames that show it."""
+        if example.letters is None or example.medium is None:
+            return Pointers()
+        (patches,) = (*prompt.images, *prompt.videos)
+        order = order_of(example, patches.grid, self.prompts.tokenizer)
+        each = math.ceil(len(example.medium.frames) / patches.grid[0])
+        merged, group = patches.grid[1] * patches.grid[2] // 4, example.showing[0] // each
+        places = [at for at, kind in enumerate(prompt.types) if kind][group * merged : (group + 1) * merged]
+        return pointers(order or (), places, told, start)
 
     def _content_start(self, prompt: EncodedPrompt) -> int:
         """Where the user turn begins: what stands before it is the same in every row and teaches nothing."""
@@ -175,6 +219,7 @@ def collate(lines: Sequence[Line], model: Any, pad: int, device: str) -> dict[st
     ids = torch.full((rows, longest), pad, dtype=torch.long)
     types = torch.zeros(rows, longest, dtype=torch.int32)
     real = torch.zeros(rows, longest, dtype=torch.long)
+    content = torch.zeros(rows, longest, dtype=torch.bool)
     mask = torch.ones(rows, 1, longest, longest, dtype=torch.bool).tril()
     where: list[tuple[int, int]] = []
     targets: list[int] = []
@@ -185,6 +230,7 @@ def collate(lines: Sequence[Line], model: Any, pad: int, device: str) -> dict[st
         ids[row, : len(line.ids)] = torch.tensor(line.ids)
         types[row, : len(line.prompt.types)] = torch.tensor(line.prompt.types, dtype=torch.int32)
         real[row, : len(line.prompt.ids)] = 1
+        content[row, line.opening : len(line.prompt.ids)] = True
         begin, end = line.first_look
         mask[row, 0, end:, begin:end] = False
         for at, weight in enumerate(line.weights):
@@ -227,6 +273,7 @@ def collate(lines: Sequence[Line], model: Any, pad: int, device: str) -> dict[st
     to = {name: value.to(device) if hasattr(value, "to") else value for name, value in inputs.items()}
     return {
         "inputs": to,
+        "content": content.to(device),
         "cells": cells,
         "where": torch.from_numpy(np.array(where, dtype=np.int64).reshape(-1, 2)).to(device),
         "targets": torch.tensor(targets, device=device),
@@ -237,24 +284,36 @@ def collate(lines: Sequence[Line], model: Any, pad: int, device: str) -> dict[st
 
 
 def unknown(line: Line) -> npt.NDArray[np.int64]:
-    """In place of the letters of a line whose letters are not known."""
+    """In place of the tokens of a line whose picture was worn."""
     merged = sum(math.prod(each.grid) // 4 for each in (*line.prompt.images, *line.prompt.videos))
-    return np.full((merged, SLOTS), -100)
+    return np.full(merged, UNKNOWN)
 
 
 def coded(batch: dict[str, Any], model: Any, rng: np.random.Generator) -> dict[str, Any]:
-    """The batch with the letter code in place of its pixels, imperfect as a tower's would be: practice in reading.
+    """The batch with the word code in place of its pixels, imperfect as a tower's would be: practice in reading.
 
-    Every medium's letters must be known.
+    Of some typed tokens nothing but the spelling is left, so that what spellings mean is learned from typed text too.
+    Every medium's words must be known.
     """
     import torch
 
     inputs = dict(batch["inputs"])
     ids = inputs.pop("input_ids")
-    embedded = model.get_input_embeddings()(ids)
+    table = model.get_input_embeddings().weight
+    spelled = table.detach()[:, MEANING:]
+    embedded = table[ids]
+    share = torch.from_numpy(
+        np.where(rng.random(len(ids)) < BARE_ROWS, rng.uniform(0.3, 1.0, len(ids)), 0.0).astype(np.float32)
+    ).to(ids.device)
+    bare = torch.from_numpy(rng.random(tuple(ids.shape)).astype(np.float32)).to(ids.device) < share[:, None]
+    bare &= (spelled[ids, 0] > 0) & batch["content"]
+    only = torch.zeros_like(embedded[..., :MEANING])
+    only[..., 0] = CONSTANT
+    embedded = torch.cat([torch.where(bare[..., None], only, embedded[..., :MEANING]), embedded[..., MEANING:]], -1)
     if batch["cells"] is not None:
         types = inputs.pop("mm_token_type_ids")
-        written = torch.from_numpy(misread(batch["cells"].cpu().numpy(), rng)).to(embedded.device)
+        seen = misread(batch["cells"].cpu().numpy(), rng, len(table))
+        written = blurred(codes(torch.from_numpy(seen).to(table.device), spelled), rng)
         places = torch.cat([(types == kind).nonzero() for kind in (1, 2)])
         embedded = embedded.index_put((places[:, 0], places[:, 1]), written)
     kept = {name: inputs[name] for name in ("attention_mask", "position_ids", "use_cache")}

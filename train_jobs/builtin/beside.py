@@ -6,7 +6,6 @@ Two cores do more as one for each than as two for one, and the tower needs nothi
 from __future__ import annotations
 
 import multiprocessing
-import random
 from multiprocessing.process import BaseProcess
 from pathlib import Path
 
@@ -21,19 +20,19 @@ def _learn(
     """The process: make the same corpus, tokenizer and network, train the tower, leave it in the work folder."""
     import torch
 
-    from train_jobs.builtin import network, setup, tokenizer, tower
-    from train_jobs.builtin.batches import Encoder
+    from train_jobs.builtin import network, setup, tokenizer, tower, wordcode
 
     torch.set_num_threads(max(1, torch.get_num_threads() // 2))
     corpus = setup.cached_corpus(data, work, seed)
     made = tokenizer.load(first) if first else setup.make_tokenizer(corpus.train)
     ids = tokenizer.control_ids(made)
     model = (network.load(first, len(made), ids, seed) if first else network.build(len(made), ids, seed)).to(device)
-    encoder = Encoder(setup.prompt_encoder(made), random.Random(seed + 1))
     deck = setup.deck_for(corpus, corpus.train, seed + 1)
-    eyes = model.model.visual
-    reader = tower.pretrain(eyes, encoder, deck, tower.Budget(minutes, steps), work / LOG, lambda line: None, device)
-    tower.save(eyes, reader, work / TOWER)
+    eyes, prompts = model.model.visual, setup.prompt_encoder(made)
+    spelled = torch.from_numpy(wordcode.spellings(made))
+    budget = tower.Budget(minutes, steps)
+    judge = tower.pretrain(eyes, spelled, prompts, deck, budget, work / LOG, lambda line: None, device)
+    tower.save(eyes, judge, work / TOWER)
 
 
 def start(

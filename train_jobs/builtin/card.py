@@ -60,12 +60,15 @@ sentence embeddings, for responses the former alone, all cross-fitted; an unlabe
 says and not trained. The stated grade of risk is that estimate too, shaken a little, in seven words. One typed row in
 ten is two requests joined, harmful if either is. Prompts count 0.15, reasoning 0.6.
 
-Three attention heads began as an induction circuit (copy what followed the same token before), without which
-so short a training never learned to quote; everything else but the embeddings began at random. First half of the time:
-the vision tower, in a process of its own, learns to write down which letters stand where, in a code fixed
-beforehand, on drawn lines that grow from one font in one size to all of them and to pages; beside it the language model
-learns from repeated tokens and text, and to read that code, with letters misread at random. Second half: both together
-on pages to transcribe and on pictures and clips beside text, the letters of the code still asked for. Matrices are
+The last {spelling} dimensions of every token's embedding are its spelling, made of its letters and their places and
+never trained. Heads of the first two layers began as induction circuits (copy what followed the same token before),
+for meanings and for spellings, without which so short a training never learned to quote; everything else but the
+embeddings began at random. First half of the time: the vision tower, in a process of its own, learns to write down
+the spellings of drawn words where they begin, on lines that grow from one font in one size to all of them and to
+pages, and is asked halfway through for each patch's letters and their places; beside it the language model learns
+from repeated tokens and text, and to read exact spellings in place of pixels, some misread, some typed words left
+with nothing but their spelling; on pages to transcribe, three heads are told where to look. Second half: both
+together on pages, and on pictures and clips beside text, the drawn words still asked of the tower. Matrices are
 trained with Muon, the rest with AdamW, about {batch:,} tokens a step; {steps:,} steps in {minutes:.0f} minutes on
 {machine}.
 {history} Calibration and thresholds were fitted on held-out rows.

@@ -5,8 +5,10 @@ from __future__ import annotations
 import hashlib
 import random
 import re
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import accumulate
 
 from core.media.vision import DecodedMedia
 from core.types import Label, MediaRef, Modality, Sample
@@ -18,8 +20,8 @@ from train_jobs.builtin.targets import ABSENT, Evidence, Side
 
 IMAGE_PIXELS, FRAME_PIXELS, MAX_FRAMES = 147_456, 49_152, 8
 MEDIA_TEXT_WORDS = 24
-PIXELS_A_LETTER = (230.0, 480.0)
-"""Area of a drawn picture for each letter of its text, in pixels: letters of 12 to 20 pixels on most."""
+PIXELS_A_LETTER = (480.0, 900.0)
+"""Area of a drawn picture for each letter of its text, in pixels: letters of 16 to 28 pixels on most."""
 TEXT_DELIBERATES = 0.8
 """Share of typed rows that train the reasoned answer too; all train the first look, which is far shorter."""
 
@@ -42,6 +44,9 @@ WORN = 0.3
 LONG_SHARE = 0.12
 DROPPED_SHARE, DROPPED_WORDS = 0.25, 0.2
 """How often words of a typed request are left out, and how many: style tells less then."""
+FLAT_SHARE, FLATNESS, LONGEST_WORD, KNOWN = 0.4, 0.4, 16, 5
+"""How often the words of a lesson in reading are drawn one by one, the power of its count that a word is drawn with
+then, and letters and count of such a word: running text alone shows few words often and most of them hardly ever."""
 SHAKEN = 0.6
 """Standard deviation of what is added to an estimate's log-odds before it is stated as a grade."""
 
@@ -62,6 +67,8 @@ class Example:
     """Where the letters of its medium are, if that is known."""
     showing: tuple[int, int] = (0, 1)
     """The first of a clip's frames that shows them, and how many do."""
+    meant: str | None = None
+    """The request of the corpus that it says, typed or drawn, if it says one alone."""
 
     @property
     def sample(self) -> Sample:
@@ -154,6 +161,14 @@ class Deck:
         ]
         self._harmful = [g for g in readable if g.row.request_label is Label.HARMFUL]
         self._benign = [g for g in readable if g.row.request_label is Label.UNHARMFUL]
+        counted = Counter(word for each in readable for word in each.row.request.split())
+        known = [word for word, count in counted.items() if count >= KNOWN and len(word) <= LONGEST_WORD]
+        self._words = known or list(counted)
+        self._commonness = list(accumulate(counted[word] ** FLATNESS for word in self._words))
+
+    def chance(self, share: float) -> bool:
+        """True in this share of calls."""
+        return self._rng.random() < share
 
     def draw(self, kind: str) -> Example:
         """An example of kind `text`, `line` and `page` (lessons in reading), `image` or `video`."""
@@ -200,7 +215,8 @@ class Deck:
         seen = request if response is None else f"{request} {response}"
         words = self._models[which].telling_words(seen, graded.row.request, weighed.estimate >= 0.5)
         reasoned = not vary or rng.random() < TEXT_DELIBERATES
-        return Example(Evidence(request, response, row.topic, tuple(words)), side, other, deliberates=reasoned)
+        evidence = Evidence(request, response, row.topic, tuple(words))
+        return Example(evidence, side, other, deliberates=reasoned, meant=graded.row.request)
 
     def _joined(self, graded: Graded) -> Example:
         """Two requests as one text: so that a harmful part tells in any company, and a style in none."""
@@ -231,8 +247,10 @@ class Deck:
         return self._lesson(text, render.text_picture(text, rng, self._fonts, pixels, letters=letters), letters)
 
     def _some_words(self, least: int, most: int) -> str:
-        words = self._pick().row.request.split()
         count = self._rng.randint(least, most)
+        if self._rng.random() < FLAT_SHARE:
+            return " ".join(self._rng.choices(self._words, cum_weights=self._commonness, k=count))
+        words = self._pick().row.request.split()
         begin = self._rng.randint(0, max(0, len(words) - count))
         return " ".join(words[begin : begin + count])
 
@@ -277,7 +295,8 @@ class Deck:
         content = text if worst is shown else request
         towards, topic = worst.request_estimate >= 0.5, worst.row.topic
         words = self._models["request"].telling_words(content or "", worst.row.request, towards, 2)
-        return drawn.example(Evidence(request, None, topic, tuple(words), kind, text, drawn.at), side)
+        meant = shown.row.request if shown is not None and typed is None else None
+        return drawn.example(Evidence(request, None, topic, tuple(words), kind, text, drawn.at), side, meant)
 
     def _draw_medium(self, text: str | None, kind: str, style: str | None) -> Drawn:
         rng = self._rng
@@ -303,9 +322,9 @@ class Drawn:
     showing: tuple[int, int] = (0, 1)
     at: float | None = None
 
-    def example(self, evidence: Evidence, side: Side) -> Example:
+    def example(self, evidence: Evidence, side: Side, meant: str | None = None) -> Example:
         """An example of this medium."""
-        return Example(evidence, side, medium=self.medium, letters=self.letters, showing=self.showing)
+        return Example(evidence, side, medium=self.medium, letters=self.letters, showing=self.showing, meant=meant)
 
 
 def _fixed(letters: Sequence[render.Letter] | None) -> tuple[render.Letter, ...] | None:

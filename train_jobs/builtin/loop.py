@@ -15,10 +15,12 @@ import numpy as np
 from train_jobs.builtin import tower
 from train_jobs.builtin.batches import LABEL_WEIGHT, Encoder, Line, by_length, coded, collate
 from train_jobs.builtin.examples import WORN, Deck, Example
-from train_jobs.builtin.letters import speller
+from train_jobs.builtin.network import MEANING, WIDTH
+from train_jobs.builtin.pointing import Watch
+from train_jobs.builtin.sentences import SENTENCE, Meanings
 
 APART = 0.5
-"""Share of the run in which the language model learns from text and from the letter code (letters.py), while the vision
+"""Share of the run in which the language model learns from text and from the word code (wordcode.py), while the vision
 tower learns beside it to write that code."""
 
 LESSONS: tuple[tuple[float, Mapping[str, float]], ...] = (
@@ -32,8 +34,14 @@ LESSONS: tuple[tuple[float, Mapping[str, float]], ...] = (
 way of pages: the full form straight away teaches no reading. Text comes last, or pictures take from its quoting."""
 
 
-SPELLING_WEIGHT = 0.5
-"""Of the tower's letters beside the language model's loss, once they learn together."""
+WORDING_WEIGHT = 0.5
+"""Of the tower's words beside the language model's loss, once they learn together."""
+
+
+POINTING_WEIGHT = 0.5
+"""Of where heads look in lessons in reading."""
+MEANING_WEIGHT = 0.5
+"""Of how far what the label is read from lies from the sentence encoder's embedding of the request."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,8 +76,8 @@ def lesson(progress: float) -> Mapping[str, float]:
     return next(mix for until, mix in LESSONS if progress < until)
 
 
-def losses(model: Any, batch: Mapping[str, Any], encoder: Encoder) -> tuple[Any, dict[str, float]]:
-    """The weighted loss of a batch, and its parts for the log.
+def losses(model: Any, batch: Mapping[str, Any], encoder: Encoder) -> tuple[Any, dict[str, float], Any]:
+    """The weighted loss of a batch, its parts for the log, and the last hidden states.
 
     Words: cross-entropy at trained tokens. Labels: cross-entropy against the softened label, over the whole vocabulary.
     Logits are computed at trained positions only.
@@ -92,7 +100,7 @@ def losses(model: Any, batch: Mapping[str, Any], encoder: Encoder) -> tuple[Any,
         total = total + LABEL_WEIGHT * labels.sum()
         weight = weight + LABEL_WEIGHT * len(label_where)
         figures["labels"] = float(labels.detach().mean())
-    return total / weight, figures
+    return total / weight, figures, hidden
 
 
 def label_scores(model: Any, lines: Sequence[Line], encoder: Encoder, pad: int, device: str) -> list[dict[int, float]]:
@@ -141,7 +149,19 @@ def quick_check(
 class Trainer:
     """Holds what a run needs between steps."""
 
-    def __init__(self, model: Any, encoder: Encoder, deck: Deck, plan: Plan, work: Path, pad: int, seed: int) -> None:
+    def __init__(
+        self,
+        model: Any,
+        encoder: Encoder,
+        deck: Deck,
+        plan: Plan,
+        work: Path,
+        pad: int,
+        seed: int,
+        meanings: Meanings | None = None,
+    ) -> None:
+        import torch
+
         from train_jobs.builtin.muon import optimizers
 
         self.model = model
@@ -158,9 +178,15 @@ class Trainer:
         self._seen: list[Any] = []
         merger = model.model.visual.merger
         merger.register_forward_hook(lambda module, given, made: self._seen.append(made))
-        self.speller = speller().to(self.device)
+        self.spelled = model.get_input_embeddings().weight.detach()[:, MEANING:].clone()
+        """Spellings of all tokens, shape (vocabulary, SPELLING): they stay as they are."""
+        self.judge = tower.Judge(self.spelled, model.config.vision_config.hidden_size)
+        self.watch = Watch(model)
         self.misreading = np.random.default_rng(seed)
-        self.optimizers = optimizers([model, self.speller], plan.peak_rate, plan.weight_decay)
+        self.meanings = meanings
+        self.teller = torch.nn.Linear(WIDTH, SENTENCE).to(self.device)
+        """Tells the encoder's embedding of a request from what its label is read from; no part of the guard."""
+        self.optimizers = optimizers([model, self.judge.reader, self.teller], plan.peak_rate, plan.weight_decay)
 
     @property
     def state_file(self) -> Path:
@@ -176,7 +202,8 @@ class Trainer:
             {
                 "model": self.model.state_dict(),
                 "optimizers": [each.state_dict() for each in self.optimizers],
-                "speller": self.speller.state_dict(),
+                "judge": self.judge.state(),
+                "teller": self.teller.state_dict(),
                 "step": self.step,
                 "seconds": self.seconds,
             },
@@ -192,22 +219,39 @@ class Trainer:
             return False
         state = torch.load(self.state_file, weights_only=True, map_location=self.device)
         self.model.load_state_dict(state["model"])
-        self.speller.load_state_dict(state["speller"])
+        self.judge.load(state["judge"])
+        self.teller.load_state_dict(state["teller"])
         for each, held in zip(self.optimizers, state["optimizers"], strict=True):
             each.load_state_dict(held)
         self.step, self.seconds = int(state["step"]), float(state["seconds"])
         return True
 
     def take_tower(self, path: Path) -> None:
-        """Put in the vision tower that learnt letters apart, and what reads them off it."""
-        weights, reader = tower.load(path, self.device)
+        """Put in the vision tower that learnt words apart, and what judged it."""
+        weights, judge = tower.load(path, self.device)
         self.model.model.visual.load_state_dict(weights)
-        self.speller.load_state_dict(reader)
+        self.judge.load(judge)
 
     @property
     def progress(self) -> float:
         """How much of the plan is done, in [0, 1]."""
         return self.plan.progress(self.step, self.seconds)
+
+    def _looking(self, lines: Sequence[Line], batch: Mapping[str, Any]) -> Any:
+        """The weighted loss of where heads look, zero where no line says it."""
+        apart = self.watch.loss([line.pointers for line in lines], batch["inputs"]["position_ids"])
+        return 0.0 if apart is None else POINTING_WEIGHT * apart
+
+    def _telling(self, lines: Sequence[Line], hidden: Any) -> Any:
+        """The weighted distance of what labels are read from to the encoder's embeddings, zero without any."""
+        import torch
+
+        told = [(row, *line.meant) for row, line in enumerate(lines) if line.meant is not None]
+        if self.meanings is None or not told:
+            return 0.0
+        wanted = torch.from_numpy(self.meanings.of([text for _, _, text in told])).to(self.device)
+        found = self.teller(hidden[[row for row, _, _ in told], [at for _, at, _ in told]])
+        return MEANING_WEIGHT * (1 - torch.nn.functional.cosine_similarity(found, wanted)).mean()
 
     def _next_batch(self, progress: float) -> list[Line]:
         if not self._lines:
@@ -225,27 +269,31 @@ class Trainer:
         """Draw a batch, compute, update; returns figures for the log."""
         import torch
 
-        batch = collate(self._next_batch(progress), self.model, self.pad, self.device)
+        lines = self._next_batch(progress)
+        batch = collate(lines, self.model, self.pad, self.device)
         rate = self.plan.rate(self.step, progress)
         for group in (group for each in self.optimizers for group in each.param_groups):
             group["lr"] = rate
         if progress < APART:
-            loss, figures = losses(self.model, coded(batch, self.model, self.misreading), self.encoder)
+            loss, figures, hidden = losses(self.model, coded(batch, self.model, self.misreading), self.encoder)
         else:
             self._seen.clear()
-            loss, figures = losses(self.model, batch, self.encoder)
+            loss, figures, hidden = losses(self.model, batch, self.encoder)
             if batch["cells"] is not None:
                 merged = torch.cat(self._seen)
-                spelling, figures["letters"] = tower.spelling_loss(self.speller, merged, batch["cells"])
-                loss = loss + SPELLING_WEIGHT * spelling
-                figures["spelling"] = float(spelling.detach())
+                wording, figures["drawn_words"] = self.judge.wording_loss(merged, batch["cells"])
+                loss = loss + WORDING_WEIGHT * wording
+                figures["wording"] = float(wording.detach())
         self._seen.clear()
+        loss = loss + self._looking(lines, batch) + self._telling(lines, hidden)
         for each in self.optimizers:
             each.zero_grad(set_to_none=True)
         loss.backward()
         norm = torch.nn.utils.clip_grad_norm_(self.model.parameters(), 1.0)
         for each in self.optimizers:
             each.step()
+        with torch.no_grad():
+            self.model.get_input_embeddings().weight[:, MEANING:] = self.spelled
         self.step += 1
         return figures | {
             "loss": float(loss.detach()),

@@ -16,14 +16,23 @@ ROPE_THETA = 1_000_000.0
 """Wide: quoting matches contents over hundreds of tokens, for which the slowly turning pairs are needed."""
 FAST_PAIRS, SLOWEST = 6, 0.01
 """How many of the fastest rotary pairs tell neighbours apart; radians a token below which a pair can match contents."""
+QUOTING = 2
+"""Groups of heads that begin by quoting meanings; the one after them begins with spellings."""
+LEFT = {0: (1.0, 0.5), 3: (1.0, 0.5), 2: (2.2, 1.2), 5: (2.2, 1.0), 1: (0.1, 0.8), 4: (0.1, 0.8)}
+"""Rotary pair -> how far off it looks for the token before, and how much it counts. Pairs turn with time, height and
+width in turn: one token before in typed text, about two patches to the left on the same row of a picture."""
 VISION = VisionSpec(patch_size=16, temporal_patch_size=2, merge_size=2, mean=(0.5, 0.5, 0.5), std=(0.5, 0.5, 0.5))
 
-CONTEXT, WIDTH = 1024, 256
-"""Positions that the network can be asked for (guard.json names how many it was trained for); hidden size."""
+CONTEXT = 1024
+"""Positions that the network can be asked for (guard.json names how many it was trained for)."""
+MEANING, SPELLING, MARKED = 256, 96, 4
+WIDTH = MEANING + SPELLING
+"""Hidden size: a token's embedding is what it means and how it is spelled (`train_jobs.builtin.wordcode`); the first
+dimensions of a spelling are marks, not letters."""
 
 
 def configuration(vocabulary: int, ids: dict[str, int]) -> Any:
-    """The configuration: about 6.7 M parameters with a vocabulary of 8,192.
+    """The configuration: about 9.8 M parameters with a vocabulary of 8,192.
 
     Args:
         ids: token ids of the control tokens by name.
@@ -35,8 +44,8 @@ def configuration(vocabulary: int, ids: dict[str, int]) -> Any:
         "hidden_size": WIDTH,
         "intermediate_size": 704,
         "num_hidden_layers": 4,
-        "num_attention_heads": 4,
-        "num_key_value_heads": 2,
+        "num_attention_heads": 6,
+        "num_key_value_heads": 3,
         "head_dim": 64,
         "max_position_embeddings": CONTEXT,
         "rope_parameters": {"rope_type": "default", "mrope_section": [12, 10, 10], "rope_theta": ROPE_THETA},
@@ -46,9 +55,9 @@ def configuration(vocabulary: int, ids: dict[str, int]) -> Any:
         "bos_token_id": None,
     }
     vision = {
-        "depth": 4,
+        "depth": 6,
         "hidden_size": 128,
-        "intermediate_size": 384,
+        "intermediate_size": 512,
         "num_heads": 2,
         "out_hidden_size": WIDTH,
         "patch_size": VISION.patch_size,
@@ -94,7 +103,7 @@ def begin_with_quoting(model: Any, constant: float) -> None:
     import torch
 
     first, second = (layer.self_attn for layer in model.model.language_model.layers[:2])
-    width, head = WIDTH, first.head_dim
+    width, head = MEANING, first.head_dim
     pairs = head // 2
     turning = ROPE_THETA ** (-torch.arange(pairs) / pairs)
     fast = torch.arange(FAST_PAIRS)
@@ -103,29 +112,70 @@ def begin_with_quoting(model: Any, constant: float) -> None:
     generator = torch.Generator().manual_seed(1)
     axes, _ = torch.linalg.qr(torch.randn(width, width, generator=generator))
     seen, noted, carried = axes[:head], axes[head : 2 * head], axes[2 * head : 4 * head]
+
+    def meant(rows: Any) -> Any:
+        return torch.cat([rows, torch.zeros(len(rows), SPELLING)], dim=1)
+
     with torch.no_grad():
         for layer in model.model.language_model.layers:
             layer.self_attn.o_proj.weight.mul_(0.35)
             layer.mlp.down_proj.weight.mul_(0.35)
-        look, be_seen = torch.zeros(head, width), torch.zeros(head, width)
+        look, be_seen = torch.zeros(head, WIDTH), torch.zeros(head, WIDTH)
         look[fast, 0], look[fast + pairs, 0] = torch.cos(turning[fast]), -torch.sin(turning[fast])
         be_seen[fast, 0] = 1.0
-        for rows, made in ((first.q_proj, look), (first.k_proj, be_seen), (first.v_proj, seen)):
+        for rows, made in ((first.q_proj, look), (first.k_proj, be_seen), (first.v_proj, meant(seen))):
             rows.weight[:head].mul_(0.1).add_(made)
-        first.o_proj.weight[:, :head].copy_(1.5 * constant / 4 * noted.T)
+        first.o_proj.weight[:, :head].copy_(1.5 * constant / 4 * meant(noted).T)
         for norm in (first.q_norm, first.k_norm):
             norm.weight[fast], norm.weight[fast + pairs] = 2.5, 2.5
             second_norm = second.q_norm if norm is first.q_norm else second.k_norm
             second_norm.weight[slow] = 1.7
         shared = second.config.num_attention_heads // second.config.num_key_value_heads
-        for which in range(second.config.num_key_value_heads):
-            ask, offer = torch.zeros(head, width), torch.zeros(head, width)
-            ask[slow], offer[slow] = seen[slow], noted[slow]
+        for which in range(QUOTING):
+            ask, offer = torch.zeros(head, WIDTH), torch.zeros(head, WIDTH)
+            ask[slow], offer[slow] = meant(seen)[slow], meant(noted)[slow]
             mine, asking = which * head, which * shared * head
             second.q_proj.weight[asking : asking + head].mul_(0.1).add_(ask)
             second.k_proj.weight[mine : mine + head].mul_(0.1).add_(offer)
-            second.v_proj.weight[mine : mine + head].copy_(carried[mine : mine + head])
-            second.o_proj.weight[:, asking : asking + head].copy_(constant * carried[mine : mine + head].T)
+            second.v_proj.weight[mine : mine + head].copy_(meant(carried)[mine : mine + head])
+            second.o_proj.weight[:, asking : asking + head].copy_(constant * meant(carried)[mine : mine + head].T)
+
+
+def begin_with_reading(model: Any) -> None:
+    """The same circuit once more for spellings, in the last group of heads, so that it serves drawn words.
+
+    In the first layer a head looks for the nearest token to the left, over the empty patches between words; in the
+    second it looks for a place that stands after the present token's spelling, and carries the spelling from there.
+    """
+    import torch
+
+    first, second = (layer.self_attn for layer in model.model.language_model.layers[:2])
+    head, marks = first.head_dim, SPELLING - MARKED
+    pairs = head // 2
+    turning = ROPE_THETA ** (-torch.arange(pairs) / pairs)
+    slow = (turning < SLOWEST).nonzero()[:, 0]
+    slow = torch.cat([slow, slow + pairs])
+    generator = torch.Generator().manual_seed(3)
+    axes, _ = torch.linalg.qr(torch.randn(MEANING, MEANING, generator=generator))
+    turned, _ = torch.linalg.qr(torch.randn(marks, marks, generator=generator))
+    noted, seen = torch.zeros(head, WIDTH), torch.zeros(head, WIDTH)
+    noted[:, :MEANING], seen[:, WIDTH - marks :] = axes[:head], turned[:head]
+    look, be_seen, ask, offer = (torch.zeros(head, WIDTH) for _ in range(4))
+    for pair, (offset, weight) in LEFT.items():
+        look[pair, 0] = weight * torch.cos(turning[pair] * offset)
+        look[pair + pairs, 0] = -weight * torch.sin(turning[pair] * offset)
+        be_seen[pair, 0] = 1.0
+    there = torch.randn(len(slow), generator=generator)
+    look[slow, 0], be_seen[slow, MEANING] = 0.2 * there, 0.3 * there
+    ask[slow], offer[slow] = seen[slow], noted[slow]
+    group, asking = QUOTING * head, 2 * QUOTING * head
+    with torch.no_grad():
+        for layer, query, key in ((first, look, be_seen), (second, ask, offer)):
+            layer.q_proj.weight[asking : asking + head] = query
+            layer.k_proj.weight[group : group + head] = key
+            layer.v_proj.weight[group : group + head] = seen
+        first.o_proj.weight[:, asking : asking + head] = 0.25 * noted.T
+        second.o_proj.weight[:, asking : asking + head] = 0.5 * seen.T
 
 
 def build(vocabulary: int, ids: dict[str, int], seed: int, embeddings: Any = None) -> Any:
@@ -146,6 +196,7 @@ def build(vocabulary: int, ids: dict[str, int], seed: int, embeddings: Any = Non
         with torch.no_grad():
             model.get_input_embeddings().weight.copy_(torch.from_numpy(embeddings))
         begin_with_quoting(model, float(embeddings[0, 0]))
+        begin_with_reading(model)
     quicken(model)
     model.train()
     return model

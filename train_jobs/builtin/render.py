@@ -186,16 +186,16 @@ def text_picture(
     words = text.split()
     path = rng.choice(fonts)
     if style == "list":
-        paragraphs, size = _numbered(words, rng), rng.randint(15, 42)
+        paragraphs, size = _numbered(words, rng), rng.randint(21, 46)
     elif style == "line":
-        paragraphs, size = [words], rng.randint(12, 30)
+        paragraphs, size = [words], rng.randint(19, 36)
     else:
         paragraphs = [line.split() for line in text.split("\n")] if rng.random() < 0.7 else [words]
-        size = rng.randint(13, 32)
+        size = rng.randint(22, 40)
     side = math.isqrt(max_pixels)
     while True:
         font = _font(path, size)
-        step = int(size * rng.uniform(1.1, 1.45))
+        step = int(size * rng.uniform(1.2, 1.6))
         edge = max(3, int(size * rng.uniform(0.2, 1.0)))
         longest = max((font.getlength(word) for word in words), default=10)
         width = int(max(longest, side * (10 if style == "line" else rng.uniform(0.45, 1.0)) - 2 * edge))
@@ -204,9 +204,9 @@ def text_picture(
         if style == "line" or rng.random() < 0.3:
             width = int(used) + 2
         width, height = width + 2 * edge, len(lines) * step + 2 * edge
-        if width * height <= max_pixels or size <= 9:
+        if width * height <= max_pixels or size <= 12:
             break
-        size = max(9, int(size * 0.85))
+        size = max(12, int(size * 0.85))
     if (style == "list" and rng.random() < 0.6) or (style == "page" and rng.random() < 0.3):
         height = max(height, min(width, max_pixels // width))
     elif style == "caption":

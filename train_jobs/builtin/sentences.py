@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import hashlib
 import importlib.util
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +23,33 @@ DIGEST = "53aa51172d142c89d9012cce15ae4d6cc0ca6895895114379cacb4fab128d9db"
 """SHA-256 of the encoder's weights."""
 MAX_TOKENS = 96
 
+SENTENCE = 384
+"""Dimensions of a sentence's embedding."""
+
 Vectors = npt.NDArray[np.float32]
+
+
+@dataclass(frozen=True, slots=True)
+class Meanings:
+    """Sentence embeddings of texts, looked up by text."""
+
+    places: Mapping[str, int]
+    vectors: npt.NDArray[np.float16]
+    """Shape (texts, SENTENCE)."""
+
+    def of(self, texts: Sequence[str]) -> Vectors:
+        """Their embeddings, shape (texts, SENTENCE)."""
+        return self.vectors[[self.places[text] for text in texts]].astype(np.float32)
+
+
+def meanings(texts: Sequence[str], progress: Callable[[str], None] = lambda line: None) -> Meanings:
+    """The embeddings of texts, each once.
+
+    Raises:
+        InputError: see `encoder_folder`.
+    """
+    once = sorted(set(texts))
+    return Meanings({text: at for at, text in enumerate(once)}, embed(once, progress).astype(np.float16))
 
 
 def encoder_folder() -> Path:

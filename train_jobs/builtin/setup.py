@@ -10,11 +10,13 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from core.checkpoints.folder import PROTOCOLS
 from core.prompt.encode import PromptEncoder
 from core.prompt.protocol import load_protocol
 from core.types import Label, Preprocessing
-from train_jobs.builtin import network, render, targets, teachers, tokenizer
+from train_jobs.builtin import network, render, sentences, targets, teachers, tokenizer, wordcode
 from train_jobs.builtin.batches import Encoder, Line
 from train_jobs.builtin.corpus import TextRow, load_rows, request_side, response_side, split
 from train_jobs.builtin.everyday import counter_speech, everyday_rows
@@ -45,6 +47,7 @@ class Corpus:
     held_out: tuple[Graded, ...]
     requests: CrossFitted
     responses: CrossFitted
+    meanings: sentences.Meanings
 
 
 def all_rows(data: Path, seed: int, everyday: int = EVERYDAY_ROWS) -> list[TextRow]:
@@ -68,10 +71,11 @@ def prepare_corpus(
     side = response_side(train)
     responses = fitted(side, [row.response_label is Label.HARMFUL for row in side])
     every = [*grade(train, requests, responses), *grade(held_out, requests, responses)]
-    meant = teachers.by_meaning(train, [each.row for each in every], say)
+    meanings = sentences.meanings([each.row.request for each in every], say)
+    meant = teachers.by_meaning(train, [each.row for each in every], meanings)
     taught = teachers.blended([each.request_estimate for each in every], meant.tolist())
     every = [replace(each, request_estimate=float(p)) for each, p in zip(every, taught, strict=True)]
-    return Corpus(tuple(every[: len(train)]), tuple(every[len(train) :]), requests, responses)
+    return Corpus(tuple(every[: len(train)]), tuple(every[len(train) :]), requests, responses, meanings)
 
 
 def cached_corpus(data: Path, work: Path, seed: int, say: Callable[[str], None] = lambda line: None) -> Corpus:
@@ -95,19 +99,20 @@ def make_tokenizer(rows: Sequence[Graded]) -> Any:
 
 
 def embeddings(made: Any, rows: Sequence[Graded]) -> Any:
-    """The token embeddings that training begins with; see `teachers.warm_start`."""
+    """The token embeddings that training begins with, shape (vocabulary, WIDTH): meanings and spellings."""
 
     def weights(texts: Sequence[str], harmful: Sequence[bool]) -> Any:
         return teachers.token_weights(made(list(texts), add_special_tokens=False)["input_ids"], harmful, len(made))
 
     asked = request_side([each.row for each in rows])
     told = response_side([each.row for each in rows])
-    return teachers.warm_start(
+    meanings = teachers.warm_start(
         made,
         weights([row.request for row in asked], [row.request_label is Label.HARMFUL for row in asked]),
         weights([row.response or "" for row in told], [row.response_label is Label.HARMFUL for row in told]),
-        network.WIDTH,
+        network.MEANING,
     )
+    return np.concatenate([meanings, wordcode.spellings(made)], axis=1)
 
 
 def prompt_encoder(made: Any) -> PromptEncoder:

@@ -3,7 +3,7 @@ of single tokens. Responses have the linear model alone."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -25,7 +25,7 @@ def blended(first: Sequence[float], second: Sequence[float]) -> npt.NDArray[np.f
 
 
 def by_meaning(
-    train: Sequence[TextRow], every: Sequence[TextRow], say: Callable[[str], None]
+    train: Sequence[TextRow], every: Sequence[TextRow], meanings: sentences.Meanings
 ) -> npt.NDArray[np.float64]:
     """P(harmful) of every row's request by logistic regression on its sentence embedding, shape (rows,).
 
@@ -35,7 +35,7 @@ def by_meaning(
 
     texts = sorted({row.request for row in every})
     place = {text: at for at, text in enumerate(texts)}
-    vectors = sentences.embed(texts, say)
+    vectors = meanings.of(texts)
     fitted = request_side(train)
     spots = np.array([place[row.request] for row in fitted])
     harmful = np.array([row.request_label == "harmful" for row in fitted])
