@@ -21,7 +21,7 @@ from core.types import Label
 from train_jobs.builtin.examples import Example
 from train_jobs.builtin.network import MEANING
 from train_jobs.builtin.pointing import Pointers, pointers
-from train_jobs.builtin.targets import assessment, first_words
+from train_jobs.builtin.targets import assessment
 from train_jobs.builtin.wordcode import (
     CONSTANT,
     UNKNOWN,
@@ -33,6 +33,7 @@ from train_jobs.builtin.wordcode import (
 )
 
 PROMPT_WEIGHT, REASONING_WEIGHT, FORM_WEIGHT, LABEL_WEIGHT = 0.15, 0.6, 0.3, 6.0
+"""Of a token's cross-entropy: in the prompt, up to the closing think tag, after it, and as a label."""
 BARE_ROWS = 0.35
 """Share of rows, in practice with the word code, in which typed tokens lose what they mean and keep their spelling."""
 PROMPT_SHARE = 0.12
@@ -45,40 +46,52 @@ class Line:
 
     prompt: EncodedPrompt
     ids: tuple[int, ...]
-    """Prompt, first-look answer, deliberation."""
+    """Prompt, first-look answer, deliberation; in lessons in reading a picture and its transcription."""
     first_look: tuple[int, int]
     """Where the first-look answer begins and ends; both the same when there is none."""
     targets: tuple[int, ...]
     weights: tuple[float, ...]
     soft: dict[int, float]
-    """P(harmful) wanted at label positions."""
+    """P(harmful) wanted of the label that follows, by position."""
     opening: int = 0
-    """Where the user's turn begins."""
+    """Where the content of the user's turn begins."""
     cells: npt.NDArray[np.int64] | None = None
-    """The tokens in each merged patch of its medium where they are known, shape (merged patches,)."""
+    """The token in each merged patch of its medium, shape (merged patches,), as `wordcode.word_cells` gives them; none
+    without a medium, and where a picture was worn."""
     pointers: Pointers = field(default_factory=Pointers)
-    """Where attention heads should look, in lessons in reading."""
+    """Where attention heads should look while the line quotes what its medium shows."""
     meant: tuple[int, str] | None = None
-    """Where the first look's label is foretold, and the request that the example says."""
+    """The position before the first look's label of the request, and the request of the corpus that the line says."""
 
 
-def order_of(example: Example, grid: tuple[int, int, int], tokenizer: Any) -> list[tuple[int, int]] | None:
-    """The tokens that an example's medium shows, in reading order with their merged patches, if that is known."""
-    if example.letters is None or example.medium is None:
-        return None
-    return word_order(example.letters, example.evidence.shown or "", tokenizer, example.medium.frames.shape[1:3], grid)
+@dataclass(frozen=True, slots=True)
+class Words:
+    """What the medium of an example shows, where its letters are known."""
+
+    order: list[tuple[int, int]]
+    """The tokens in reading order with their merged patches; see `wordcode.word_order`."""
+    cells: npt.NDArray[np.int64]
+    """See `Line.cells`."""
+    places: list[int]
+    """Positions in the prompt of the merged patches of a still image, or of the first frames that show the words."""
 
 
-def words_of(example: Example, prompt: EncodedPrompt, tokenizer: Any) -> npt.NDArray[np.int64] | None:
-    """Which tokens the merged patches of an example's medium show, shape (merged patches,), if that is known."""
+def words_of(example: Example, prompt: EncodedPrompt, tokenizer: Any) -> Words | None:
+    """The words of an example's medium and where the prompt holds them; none without a medium or known letters."""
     if example.letters is None or example.medium is None:
         return None
     (patches,) = (*prompt.images, *prompt.videos)
-    shown = word_cells(order_of(example, patches.grid, tokenizer), patches.grid[1] * patches.grid[2] // 4)
+    times, merged = patches.grid[0], patches.grid[1] * patches.grid[2] // 4
+    size = example.medium.frames.shape[1:3]
+    order = word_order(example.letters, example.evidence.shown or "", tokenizer, size, patches.grid)
+    cells = word_cells(order, merged)
+    frames_each = math.ceil(len(example.medium.frames) / times)
     begin, count = example.showing
-    each = math.ceil(len(example.medium.frames) / patches.grid[0])
-    spans = [(at * each, (at + 1) * each) for at in range(patches.grid[0])]
-    return np.concatenate([shown * (first < begin + count and begin < last) for first, last in spans])
+    spans = [(at * frames_each, (at + 1) * frames_each) for at in range(times)]
+    shown = np.concatenate([cells * (first < begin + count and begin < last) for first, last in spans])
+    earliest = begin // frames_each
+    pads = [at for at, kind in enumerate(prompt.types) if kind]
+    return Words(order or [], shown, pads[earliest * merged : (earliest + 1) * merged])
 
 
 class Encoder:
@@ -97,54 +110,68 @@ class Encoder:
         if example.reading_only and example.medium is not None:
             return self._reading(example, example.medium)
         prompt = self.prompts.encode(example.sample, () if example.medium is None else (example.medium,))
-        cells = words_of(example, prompt, self.prompts.tokenizer)
-        ids = list(prompt.ids)
-        targets = [*ids[1:], self.end]
-        weights = [0.0] * len(ids)
         opening = self._content_start(prompt)
-        for at in range(opening, len(ids) - 1):
-            if (
-                prompt.types[at + 1] == 0
-                and ids[at + 1] not in self.prompts.controls.values()
-                and self.rng.random() < PROMPT_SHARE
-            ):
+        looked, spots = self._first_look(example)
+        start, middle = len(prompt.ids), len(prompt.ids) + len(looked)
+        ids = [*prompt.ids, *looked]
+        targets = [*prompt.ids[1:], self.end, *looked[1:], self.end]
+        weights = [*self._prompt_weights(prompt, opening), *[0.0] * len(looked)]
+        sides = (example.request, example.response)
+        soft = {start + spot - 1: side.soft for spot, side in zip(spots, sides, strict=True) if side.trained}
+        told: list[int] = []
+        if example.deliberates:
+            told, told_weights, told_soft = self._deliberation(example)
+            # the prompt's last token is followed by both answers: the deliberation's beginning is what it learns
+            targets[start - 1], weights[start - 1] = told[0], REASONING_WEIGHT
+            ids += told
+            targets += [*told[1:], self.end]
+            weights += told_weights
+            soft |= {middle + at: wanted for at, wanted in told_soft.items()}
+        words = words_of(example, prompt, self.prompts.tokenizer)
+        return Line(
+            prompt,
+            tuple(ids),
+            (start, middle),
+            tuple(targets),
+            tuple(weights),
+            soft,
+            opening,
+            None if words is None else words.cells,
+            Pointers() if words is None else pointers(words.order, words.places, told, middle),
+            None if example.meant is None else (start + spots[0] - 1, example.meant),
+        )
+
+    def _prompt_weights(self, prompt: EncodedPrompt, opening: int) -> list[float]:
+        """A weight for every token of the prompt: a random share of what follows in the user's turn is trained."""
+        controls = frozenset(self.prompts.controls.values())
+        weights = [0.0] * len(prompt.ids)
+        for at in range(opening, len(prompt.ids) - 1):
+            typed = prompt.types[at + 1] == 0 and prompt.ids[at + 1] not in controls
+            if typed and self.rng.random() < PROMPT_SHARE:
                 weights[at] = PROMPT_WEIGHT / PROMPT_SHARE
-        soft: dict[int, float] = {}
-        start = len(ids)
+        return weights
+
+    def _first_look(self, example: Example) -> tuple[list[int], tuple[int, int]]:
+        """The answer without reasoning up to its last label, which is left out, and where the labels stand in it."""
         said = assessment(example.evidence, example.request, example.response)
         looked = self.prompts.target_ids(said, with_reasoning=False)
         spots = self._label_spots(looked)
-        last = spots[1] if example.response.label is not Label.ABSENT else spots[0]
-        for spot, side in zip(spots, (example.request, example.response), strict=True):
-            if side.trained:
-                soft[start + spot - 1] = side.soft
-        meant = None if example.meant is None else (start + spots[0] - 1, example.meant)
-        looked = looked[:last]
-        ids += looked
-        targets += [*looked[1:], self.end]
-        weights += [0.0] * len(looked)
-        middle = len(ids)
-        if not example.deliberates:
-            shown = self._pointers(example, prompt, (), middle)
-            known = (tuple(targets), tuple(weights), soft, opening, cells, shown, meant)
-            return Line(prompt, tuple(ids), (start, middle), *known)
+        return looked[: spots[example.response.label is not Label.ABSENT]], spots
 
+    def _deliberation(self, example: Example) -> tuple[list[int], list[float], dict[int, float]]:
+        """The reasoned answer with its end, the weight of what follows each token, and P(harmful) wanted of labels."""
+        said = assessment(example.evidence, example.request, example.response)
         told = [*self.prompts.target_ids(said), self.end]
         closed = told.index(self.close)
-        weights[start - 1], targets[start - 1] = REASONING_WEIGHT, told[0]
-        spots = self._label_spots(told)
-        ids += told
-        targets += [*told[1:], self.end]
-        weights += [REASONING_WEIGHT if at < closed else FORM_WEIGHT for at in range(len(told) - 1)] + [0.0]
-        for spot, side in zip(spots, (example.request, example.response), strict=True):
+        weights = [REASONING_WEIGHT if at < closed else FORM_WEIGHT for at in range(len(told) - 1)] + [0.0]
+        soft: dict[int, float] = {}
+        for spot, side in zip(self._label_spots(told), (example.request, example.response), strict=True):
             if side.label is Label.ABSENT:
                 continue
-            weights[middle + spot - 1] = 0.0
+            weights[spot - 1] = 0.0
             if side.trained:
-                soft[middle + spot - 1] = side.soft
-        shown = self._pointers(example, prompt, told, middle)
-        known = (tuple(targets), tuple(weights), soft, opening, cells, shown, meant)
-        return Line(prompt, tuple(ids), (start, middle), *known)
+                soft[spot - 1] = side.soft
+        return told, weights, soft
 
     def copying(self) -> Line:
         """Tokens at random and the same once more, for the first lessons in quoting: only the repeat is trained."""
@@ -165,30 +192,24 @@ class Encoder:
         controls = self.prompts.controls
         ids = (controls["<|vision_start|>"], *[controls["<|image_pad|>"]] * merged, controls["<|vision_end|>"])
         prompt = EncodedPrompt(ids, (0, *[1] * merged, 0), (patches,))
-        read = self.prompts.plain_ids(f' "{first_words(example.evidence.shown or "", 40)}".')
-        targets = [*ids[1:], *read, self.end]
-        weights = [0.0] * (len(ids) - 1) + [1.0] * len(read) + [0.0]
-        order = order_of(example, patches.grid, self.prompts.tokenizer)
-        cells = word_cells(order, merged)
-        shown = pointers(order or (), range(1, merged + 1), read, len(ids))
-        everything = (*ids, *read)
-        return Line(prompt, everything, (len(ids), len(ids)), tuple(targets), tuple(weights), {}, 0, cells, shown)
-
-    def _pointers(self, example: Example, prompt: EncodedPrompt, told: Sequence[int], start: int) -> Pointers:
-        """Where heads should look while an answer quotes what the medium shows, in the first frames that show it."""
-        if example.letters is None or example.medium is None:
-            return Pointers()
-        (patches,) = (*prompt.images, *prompt.videos)
-        order = order_of(example, patches.grid, self.prompts.tokenizer)
-        each = math.ceil(len(example.medium.frames) / patches.grid[0])
-        merged, group = patches.grid[1] * patches.grid[2] // 4, example.showing[0] // each
-        places = [at for at, kind in enumerate(prompt.types) if kind][group * merged : (group + 1) * merged]
-        return pointers(order or (), places, told, start)
+        read = self.prompts.plain_ids(f' "{" ".join((example.evidence.shown or "").split())}".')
+        words = words_of(example, prompt, self.prompts.tokenizer)
+        return Line(
+            prompt,
+            (*ids, *read),
+            (len(ids), len(ids)),
+            (*ids[1:], *read, self.end),
+            (*[0.0] * (len(ids) - 1), *[1.0] * len(read), 0.0),
+            {},
+            cells=None if words is None else words.cells,
+            pointers=Pointers() if words is None else pointers(words.order, words.places, read, len(ids)),
+        )
 
     def _content_start(self, prompt: EncodedPrompt) -> int:
-        """Where the user turn begins: what stands before it is the same in every row and teaches nothing."""
+        """Where the user's words begin: what stands before them is the same in every row and teaches nothing."""
         opened = self.prompts.controls["<|im_start|>"]
-        return [at for at, token in enumerate(prompt.ids) if token == opened][1] + 3
+        _, user, *_ = (at for at, token in enumerate(prompt.ids) if token == opened)
+        return user + 3  # after the control token, the role's name and the line break
 
     def _label_spots(self, told: Sequence[int]) -> tuple[int, int]:
         """Positions of the request's and the response's label in an answer."""
@@ -209,91 +230,99 @@ def collate(lines: Sequence[Line], model: Any, pad: int, device: str) -> dict[st
     """Lines padded on the right, with a four-dimensional attention mask and explicit positions.
 
     Returns:
-        `inputs` for the model's forward pass; `where` (row, position) of trained tokens, with `targets` and `weights`;
-        and `label_where` with `label_soft`, the wanted P(harmful).
+        Tensors on `device`: `inputs`, for the model's forward pass; `content`, the prompts' tokens from the user's
+        content on, shape (lines, tokens), bool; `where`, row and position of trained tokens, shape (tokens, 2), with
+        their `targets` and `weights`; `label_where`, likewise of labels, with `label_soft`, the wanted P(harmful); and
+        `cells`, the token in every merged patch of the batch (those of images first), none where no line knows its own.
     """
     import torch
 
-    longest = max(len(line.ids) for line in lines)
-    rows = len(lines)
+    rows, longest = len(lines), max(len(line.ids) for line in lines)
     ids = torch.full((rows, longest), pad, dtype=torch.long)
     types = torch.zeros(rows, longest, dtype=torch.int32)
-    real = torch.zeros(rows, longest, dtype=torch.long)
     content = torch.zeros(rows, longest, dtype=torch.bool)
     mask = torch.ones(rows, 1, longest, longest, dtype=torch.bool).tril()
-    where: list[tuple[int, int]] = []
-    targets: list[int] = []
-    weights: list[float] = []
-    label_where: list[tuple[int, int]] = []
-    label_soft: list[float] = []
     for row, line in enumerate(lines):
         ids[row, : len(line.ids)] = torch.tensor(line.ids)
         types[row, : len(line.prompt.types)] = torch.tensor(line.prompt.types, dtype=torch.int32)
-        real[row, : len(line.prompt.ids)] = 1
         content[row, line.opening : len(line.prompt.ids)] = True
         begin, end = line.first_look
         mask[row, 0, end:, begin:end] = False
-        for at, weight in enumerate(line.weights):
-            if weight:
-                where.append((row, at))
-                targets.append(line.targets[at])
-                weights.append(weight)
-        for at, wanted in line.soft.items():
-            label_where.append((row, at))
-            label_soft.append(wanted)
-    images = [each for line in lines for each in line.prompt.images]
-    videos = [each for line in lines for each in line.prompt.videos]
-    inputs: dict[str, Any] = {"input_ids": ids, "attention_mask": mask, "use_cache": False}
-    grids: dict[str, Any] = {}
-    for kind, patches, name in (("image", images, "pixel_values"), ("video", videos, "pixel_values_videos")):
-        if patches:
-            pixels, grid = stack_pixels(patches)
-            inputs[name] = torch.from_numpy(pixels)
-            grids[f"{kind}_grid_thw"] = torch.from_numpy(grid)
-    inputs |= grids
+    pixels, grids = _media(lines)
+    inputs: dict[str, Any] = {"input_ids": ids, "attention_mask": mask} | pixels | grids
     if grids:
         inputs["mm_token_type_ids"] = types
+    inputs["position_ids"] = _positions(lines, ids, types, grids, model)
+    trained = [(row, at) for row, line in enumerate(lines) for at, weight in enumerate(line.weights) if weight]
+    labels = [(row, at) for row, line in enumerate(lines) for at in line.soft]
+    cells = _cells(lines)
+    return {
+        "inputs": {name: value.to(device) for name, value in inputs.items()} | {"use_cache": False},
+        "content": content.to(device),
+        "cells": None if cells is None else torch.from_numpy(cells).to(device),
+        "where": torch.tensor(trained, dtype=torch.long, device=device).reshape(-1, 2),
+        "targets": torch.tensor([lines[row].targets[at] for row, at in trained], dtype=torch.long, device=device),
+        "weights": torch.tensor([lines[row].weights[at] for row, at in trained], device=device),
+        "label_where": torch.tensor(labels, dtype=torch.long, device=device).reshape(-1, 2),
+        "label_soft": torch.tensor([lines[row].soft[at] for row, at in labels], device=device),
+    }
+
+
+def _media(lines: Sequence[Line]) -> tuple[dict[str, Any], dict[str, Any]]:
+    """The lines' pixels, and their grids, under the names by which the model takes them; nothing without media."""
+    import torch
+
+    pixels: dict[str, Any] = {}
+    grids: dict[str, Any] = {}
+    images = [each for line in lines for each in line.prompt.images]
+    videos = [each for line in lines for each in line.prompt.videos]
+    for patches, name, grid_name in (
+        (images, "pixel_values", "image_grid_thw"),
+        (videos, "pixel_values_videos", "video_grid_thw"),
+    ):
+        if patches:
+            values, grid = stack_pixels(patches)
+            pixels[name], grids[grid_name] = torch.from_numpy(values), torch.from_numpy(grid)
+    return pixels, grids
+
+
+def _positions(lines: Sequence[Line], ids: Any, types: Any, grids: dict[str, Any], model: Any) -> Any:
+    """Position ids, shape (3, lines, tokens): both answers continue the prompt's."""
+    import torch
+
+    rows, longest = ids.shape
+    if grids:
+        lengths = torch.tensor([len(line.prompt.ids) for line in lines])
+        real = (torch.arange(longest) < lengths[:, None]).long()
         positions, _ = model.model.get_rope_index(ids, types, attention_mask=real, **grids)
     else:
         positions = torch.arange(longest).expand(3, rows, longest).clone()
     for row, line in enumerate(lines):
-        prompt = len(line.prompt.ids)
-        begin, end = line.first_look
-        next_position = int(positions[:, row, :prompt].max()) + 1
-        positions[:, row, prompt:] = next_position + torch.arange(longest - prompt)
-        positions[:, row, end:] = next_position + torch.arange(longest - end)
-    inputs["position_ids"] = positions
-    cells = None
-    media = [line for kind in ("images", "videos") for line in lines if getattr(line.prompt, kind)]
-    if any(line.cells is not None for line in media):
-        cells = torch.from_numpy(
-            np.concatenate([unknown(line) if line.cells is None else line.cells for line in media])
-        )
-        cells = cells.to(device)
-    to = {name: value.to(device) if hasattr(value, "to") else value for name, value in inputs.items()}
-    return {
-        "inputs": to,
-        "content": content.to(device),
-        "cells": cells,
-        "where": torch.from_numpy(np.array(where, dtype=np.int64).reshape(-1, 2)).to(device),
-        "targets": torch.tensor(targets, device=device),
-        "weights": torch.tensor(weights, device=device),
-        "label_where": torch.from_numpy(np.array(label_where, dtype=np.int64).reshape(-1, 2)).to(device),
-        "label_soft": torch.tensor(label_soft, device=device),
-    }
+        prompt, end = len(line.prompt.ids), line.first_look[1]
+        following = int(positions[:, row, :prompt].max()) + 1
+        positions[:, row, prompt:] = following + torch.arange(longest - prompt)
+        positions[:, row, end:] = following + torch.arange(longest - end)
+    return positions
 
 
-def unknown(line: Line) -> npt.NDArray[np.int64]:
-    """In place of the tokens of a line whose picture was worn."""
-    merged = sum(math.prod(each.grid) // 4 for each in (*line.prompt.images, *line.prompt.videos))
-    return np.full(merged, UNKNOWN)
+def _cells(lines: Sequence[Line]) -> npt.NDArray[np.int64] | None:
+    """The token in every merged patch in the order in which the tower sees them, UNKNOWN where a picture was worn."""
+    found = []
+    for line in [*(line for line in lines if line.prompt.images), *(line for line in lines if line.prompt.videos)]:
+        merged = sum(math.prod(each.grid) // 4 for each in (*line.prompt.images, *line.prompt.videos))
+        found.append(np.full(merged, UNKNOWN) if line.cells is None else line.cells)
+    return np.concatenate(found) if any(line.cells is not None for line in lines) else None
 
 
 def coded(batch: dict[str, Any], model: Any, rng: np.random.Generator) -> dict[str, Any]:
     """The batch with the word code in place of its pixels, imperfect as a tower's would be: practice in reading.
 
-    Of some typed tokens nothing but the spelling is left, so that what spellings mean is learned from typed text too.
-    Every medium's words must be known.
+    Of some tokens in the user's turn nothing but the spelling is left, so that what spellings mean is learned from
+    typed text too. Media must not be worn: patches whose words are not known are written as empty ones.
+
+    Args:
+        batch: what `collate` gave.
+        rng: draws what is misread, blurred and left without its meaning.
     """
     import torch
 
@@ -321,7 +350,7 @@ def coded(batch: dict[str, Any], model: Any, rng: np.random.Generator) -> dict[s
 
 
 def by_length(lines: Sequence[Line], budget: int) -> list[list[Line]]:
-    """Lines grouped into batches of like length, each with at most `budget` padded tokens."""
+    """Lines grouped into batches of like length, each with at most `budget` padded tokens unless one line is longer."""
     batches: list[list[Line]] = []
     for line in sorted(lines, key=lambda line: len(line.ids)):
         if batches and (len(batches[-1]) + 1) * len(line.ids) <= budget:
