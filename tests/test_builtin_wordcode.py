@@ -1,4 +1,4 @@
-"""The word code between the vision tower and the language model, practice with it, and the optimizer of the tower."""
+"""The word code between vision tower and language model, practice with it, where heads look, and the optimizer."""
 
 from __future__ import annotations
 
@@ -205,7 +205,6 @@ def test_muon_finds_the_matrix_that_a_linear_task_asks_for() -> None:
 
 
 def test_training_begins_with_the_shipped_guards_weights_or_says_that_a_folder_holds_none(tmp_path: Path) -> None:
-
     import torch
 
     made = tokenizer.load(BUILTIN_FOLDER)

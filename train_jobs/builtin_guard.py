@@ -67,15 +67,29 @@ def say(line: str) -> None:
     print(line, flush=True)
 
 
+def chosen_device(asked: str) -> str:
+    """The device to train on: the one that was asked for, or a GPU where there is one.
+
+    Raises:
+        InputError: a GPU was asked for and there is none.
+    """
+    import torch
+
+    there = torch.cuda.is_available()
+    if asked == "cuda" and not there:
+        raise InputError("--device cuda: torch finds no CUDA GPU here; auto and cpu are accepted.")
+    return "cuda" if asked != "cpu" and there else "cpu"
+
+
 def train(options: argparse.Namespace, work: Path, corpus: Any) -> None:
     """Train and write the checkpoint folder."""
     import torch
 
-    from train_jobs.builtin import beside, network, setup, tokenizer
+    from train_jobs.builtin import network, setup, tokenizer
     from train_jobs.builtin.batches import Encoder
-    from train_jobs.builtin.loop import APART, Plan, Trainer
+    from train_jobs.builtin.loop import Plan, Trainer
 
-    device = "cuda" if options.device != "cpu" and torch.cuda.is_available() else "cpu"
+    device = chosen_device(options.device)
     minutes = options.minutes if options.minutes or options.steps else 60.0
     made = tokenizer.load(options.start) if options.start else setup.make_tokenizer(corpus.train)
     ids = tokenizer.control_ids(made)
@@ -92,21 +106,13 @@ def train(options: argparse.Namespace, work: Path, corpus: Any) -> None:
     plan = Plan(minutes, options.steps)
     deck = setup.deck_for(corpus, corpus.train, options.seed)
     trainer = Trainer(model, encoder, deck, plan, work, ids["<|endoftext|>"], options.seed, corpus.meanings)
-    if not options.fresh and trainer.load_state():
+    if options.fresh:
+        trainer.state_file.unlink(missing_ok=True)
+    if trainer.load_state():
         say(f"going on from step {trainer.step} ({trainer.seconds / 60:.1f} minutes)")
-        trainer.deck = setup.deck_for(corpus, corpus.train, options.seed + trainer.step)
     groups = setup.check_groups(corpus, encoder, {"text": 260, "image": 120, "video": 80})
-    if trainer.progress < APART:
-        left = APART - trainer.progress
-        minutes_left = minutes * left if minutes else None
-        steps_left = max(1, int(options.steps * left)) if options.steps else None
-        eyes = beside.start(options.data, work, options.seed, minutes_left, steps_left, device, options.start)
-        threads = torch.get_num_threads()
-        torch.set_num_threads(max(1, threads // 2))
-        trainer.run(groups, APART)
-        trainer.take_tower(beside.finish(eyes, work))
-        torch.set_num_threads(threads)
-        trainer.save_state()
+    if not trainer.sees:
+        learn_apart(trainer, groups, options)
     trainer.run(groups)
     network.save(model, made, options.out)
     setup.copy_protocol(options.out)
@@ -118,6 +124,30 @@ def train(options: argparse.Namespace, work: Path, corpus: Any) -> None:
     }  # fmt: skip
     (work / FACTS).write_text(json.dumps(facts, indent=2) + "\n")
     say(f"the trained weights are in {options.out}")
+
+
+def learn_apart(trainer: Any, groups: Any, options: argparse.Namespace) -> None:
+    """The first half: language model here, vision tower in a process of its own, each with half of the threads."""
+    import torch
+
+    from train_jobs.builtin import beside
+    from train_jobs.builtin.loop import APART
+    from train_jobs.builtin.tower import Budget
+
+    plan, threads = trainer.plan, torch.get_num_threads()
+    half = max(1, threads // 2)
+    budget = Budget(
+        plan.minutes * APART if plan.minutes else None, max(1, int(plan.steps * APART)) if plan.steps else None
+    )
+    anew = trainer.step == 0
+    eyes = beside.start(
+        beside.Task(options.data, trainer.work, options.seed, budget, trainer.device, half, options.start, anew)
+    )
+    torch.set_num_threads(half)
+    trainer.run(groups, APART)
+    trainer.take_tower(beside.finish(eyes, trainer.work))
+    torch.set_num_threads(threads)
+    trainer.save_state()
 
 
 def evaluate(options: argparse.Namespace, work: Path, corpus: Any) -> None:

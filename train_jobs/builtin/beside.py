@@ -6,42 +6,65 @@ Two cores do more as one for each than as two for one, and the tower needs nothi
 from __future__ import annotations
 
 import multiprocessing
+from dataclasses import dataclass
 from multiprocessing.process import BaseProcess
 from pathlib import Path
 
 from core.errors import GuardroomError
+from train_jobs.builtin.tower import STATE, Budget
 
-TOWER, LOG = "tower.pt", "tower.jsonl"
+TOWER = "tower.pt"
 
 
-def _learn(
-    data: Path, work: Path, seed: int, minutes: float | None, steps: int | None, device: str, first: Path | None
-) -> None:
+@dataclass(frozen=True, slots=True)
+class Task:
+    """What the process is told."""
+
+    data: Path
+    """Folder of the training files."""
+    work: Path
+    """Folder in which the lessons' log, state and result are kept."""
+    seed: int
+    budget: Budget
+    device: str
+    threads: int
+    first: Path | None
+    """Folder of an earlier guard whose tower the lessons begin with."""
+    anew: bool
+    """Whether to forget lessons that were interrupted."""
+
+
+def _learn(task: Task) -> None:
     """The process: make the same corpus, tokenizer and network, train the tower, leave it in the work folder."""
     import torch
 
     from train_jobs.builtin import network, setup, tokenizer, tower, wordcode
 
-    torch.set_num_threads(max(1, torch.get_num_threads() // 2))
-    corpus = setup.cached_corpus(data, work, seed)
-    made = tokenizer.load(first) if first else setup.make_tokenizer(corpus.train)
+    torch.set_num_threads(task.threads)
+    corpus = setup.cached_corpus(task.data, task.work, task.seed)
+    made = tokenizer.load(task.first) if task.first else setup.make_tokenizer(corpus.train)
     ids = tokenizer.control_ids(made)
-    model = (network.load(first, len(made), ids, seed) if first else network.build(len(made), ids, seed)).to(device)
-    deck = setup.deck_for(corpus, corpus.train, seed + 1)
-    eyes, prompts = model.model.visual, setup.prompt_encoder(made)
-    spelled = torch.from_numpy(wordcode.spellings(made))
-    budget = tower.Budget(minutes, steps)
-    judge = tower.pretrain(eyes, spelled, prompts, deck, budget, work / LOG, lambda line: None, device)
-    tower.save(eyes, judge, work / TOWER)
+    if task.first:
+        model = network.load(task.first, len(made), ids, task.seed)
+    else:
+        model = network.build(len(made), ids, task.seed)
+    eyes, spelled = model.model.visual.to(task.device), torch.from_numpy(wordcode.spellings(made))
+    # another seed than the language model's: both would see the same examples in the same order
+    seed = task.seed + 1
+    deck, prompts = setup.deck_for(corpus, corpus.train, seed), setup.prompt_encoder(made)
+    lessons = tower.Lessons(eyes, spelled, prompts, deck, task.budget, task.work, task.device, seed)
+    lessons.load_state()
+    lessons.run()
+    tower.save(eyes, lessons.judge, task.work / TOWER)
 
 
-def start(
-    data: Path, work: Path, seed: int, minutes: float | None, steps: int | None, device: str, first: Path | None
-) -> BaseProcess:
-    """Begin the tower's lessons, with the weights of an earlier guard if one is given; `finish` waits for them."""
-    (work / TOWER).unlink(missing_ok=True)
+def start(task: Task) -> BaseProcess:
+    """Begin the tower's lessons, or go on with them; `finish` waits for their end."""
+    (task.work / TOWER).unlink(missing_ok=True)
+    if task.anew:
+        (task.work / STATE).unlink(missing_ok=True)
     process = multiprocessing.get_context("spawn").Process(
-        target=_learn, args=(data, work, seed, minutes, steps, device, first), name="vision tower", daemon=True
+        target=_learn, args=(task,), name="vision tower", daemon=True
     )
     process.start()
     return process

@@ -20,7 +20,8 @@ A very small guard model, so that Guardroom moderates text, images and videos on
 download. It has the Qwen3-VL architecture ({parameters:,} parameters, float32, {megabytes:.1f} MB) and was
 trained by `python -m train_jobs.builtin_guard`. A pretrained sentence encoder (all-MiniLM-L6-v2, Apache-2.0) taught
 it: its word vectors, turned onto their main components, are what the token embeddings began with, and its sentence
-embeddings are behind one of the two teachers. Nothing else of another model is in it, and it needs none to run.
+embeddings are behind one of the two teachers and a lesson of their own. Nothing else of another model is in it, and
+it needs none to run.
 
 **Not for production.** It knows the words of its training texts and little of the world. It is here to show the
 app, to run the whole loop in minutes, and to test the true code path. For real moderation name a released
@@ -58,7 +59,8 @@ first look's label, and steps with label. A label token is trained (weight 6) ha
 teachers' held-out estimate: for requests the mean log-odds of a linear model on words (TF-IDF) and one on MiniLM's
 sentence embeddings, for responses the former alone, all cross-fitted; an unlabelled side is written as the estimate
 says and not trained. The stated grade of risk is that estimate too, shaken a little, in seven words. One typed row in
-ten is two requests joined, harmful if either is. Prompts count 0.15, reasoning 0.6.
+ten is two requests joined, harmful if either is. Prompts count 0.15, reasoning 0.6. From where the first look's label
+is read, a linear map that is thrown away afterwards has to tell MiniLM's embedding of the request.
 
 The last {spelling} dimensions of every token's embedding are its spelling, made of its letters and their places and
 never trained. Heads of the first two layers began as induction circuits (copy what followed the same token before),
@@ -66,11 +68,11 @@ for meanings and for spellings, without which so short a training never learned 
 embeddings began at random. First half of the time: the vision tower, in a process of its own, learns to write down
 the spellings of drawn words where they begin, on lines that grow from one font in one size to all of them and to
 pages, and is asked halfway through for each patch's letters and their places; beside it the language model learns
-from repeated tokens and text, and to read exact spellings in place of pixels, some misread, some typed words left
-with nothing but their spelling; on pages to transcribe, three heads are told where to look. Second half: both
-together on pages, and on pictures and clips beside text, the drawn words still asked of the tower. Matrices are
-trained with Muon, the rest with AdamW, about {batch:,} tokens a step; {steps:,} steps in {minutes:.0f} minutes on
-{machine}.
+from repeated tokens and text, and to read spellings in place of pixels on pages, pictures and clips, some misread,
+some typed words left with nothing but their spelling. Second half: both together on pages, and on pictures and clips
+beside text, the drawn words still asked of the tower. In both, three heads are told where to look while drawn words
+are quoted. Matrices are trained with Muon, the rest with AdamW, {batch:,} tokens a step at most; {steps:,} steps in
+{minutes:.0f} minutes on {machine}.
 {history} Calibration and thresholds were fitted on held-out rows.
 """
 

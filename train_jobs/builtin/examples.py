@@ -21,7 +21,7 @@ from train_jobs.builtin.targets import ABSENT, Evidence, Side
 IMAGE_PIXELS, FRAME_PIXELS, MAX_FRAMES = 147_456, 49_152, 8
 MEDIA_TEXT_WORDS = 24
 PIXELS_A_LETTER = (480.0, 900.0)
-"""Area of a drawn picture for each letter of its text, in pixels: letters of 16 to 28 pixels on most."""
+"""Area of a drawn picture for each letter of its text, from and to, in pixels: letters of 16 to 28 pixels on most."""
 TEXT_DELIBERATES = 0.8
 """Share of typed rows that train the reasoned answer too; all train the first look, which is far shorter."""
 
@@ -41,12 +41,15 @@ RESPONSE_DEFAULT_RISK = 0.02
 JOINED_SHARE, JOINED_WORDS = 0.1, 24
 """How often two typed requests are joined into one, harmful if either is, and how many words of each."""
 WORN = 0.3
+"""Share of pictures in the guard's own lessons that are worn by travel (`Deck.worn`)."""
 LONG_SHARE = 0.12
+"""How often a text is cut late (`cut`)."""
 DROPPED_SHARE, DROPPED_WORDS = 0.25, 0.2
 """How often words of a typed request are left out, and how many: style tells less then."""
 FLAT_SHARE, FLATNESS, LONGEST_WORD, KNOWN = 0.4, 0.4, 16, 5
 """How often the words of a lesson in reading are drawn one by one, the power of its count that a word is drawn with
-then, and letters and count of such a word: running text alone shows few words often and most of them hardly ever."""
+then, and the most letters and the least count of such a word: running text alone shows few words often and most of them
+hardly ever."""
 SHAKEN = 0.6
 """Standard deviation of what is added to an estimate's log-odds before it is stated as a grade."""
 
@@ -68,7 +71,7 @@ class Example:
     showing: tuple[int, int] = (0, 1)
     """The first of a clip's frames that shows them, and how many do."""
     meant: str | None = None
-    """The request of the corpus that it says, typed or drawn, if it says one alone."""
+    """The request of the corpus that it says, typed or drawn, perhaps cut or framed; none if it says several."""
 
     @property
     def sample(self) -> Sample:
@@ -166,9 +169,10 @@ class Deck:
         self._words = known or list(counted)
         self._commonness = list(accumulate(counted[word] ** FLATNESS for word in self._words))
 
-    def chance(self, share: float) -> bool:
-        """True in this share of calls."""
-        return self._rng.random() < share
+    def reseed(self, seed: int) -> None:
+        """Draw otherwise from here on, so that a run that goes on does not begin with its first examples again."""
+        self._rng = random.Random(seed)
+        self._order = []
 
     def draw(self, kind: str) -> Example:
         """An example of kind `text`, `line` and `page` (lessons in reading), `image` or `video`."""

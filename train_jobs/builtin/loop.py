@@ -8,7 +8,7 @@ import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 import numpy as np
 
@@ -33,13 +33,10 @@ LESSONS: tuple[tuple[float, Mapping[str, float]], ...] = (
 """Until which share of the run which kinds of examples are drawn. Quoting comes by way of repeated tokens, pictures by
 way of pages: the full form straight away teaches no reading. Text comes last, or pictures take from its quoting."""
 
-
 WORDING_WEIGHT = 0.5
 """Of the tower's words beside the language model's loss, once they learn together."""
-
-
 POINTING_WEIGHT = 0.5
-"""Of where heads look in lessons in reading."""
+"""Of where heads look while an answer quotes what a medium shows."""
 MEANING_WEIGHT = 0.5
 """Of how far what the label is read from lies from the sentence encoder's embedding of the request."""
 
@@ -51,9 +48,11 @@ class Plan:
     minutes: float | None
     steps: int | None
     batch_tokens: int = 2_600
+    """Padded tokens in a batch at most."""
     peak_rate: float = 1.0e-3
     weight_decay: float = 0.05
     warm_up: int = 150
+    """Steps over which the learning rate rises to where it begins."""
     pool: int = 192
     """Examples drawn at once and grouped by length."""
     save_every_s: float = 240.0
@@ -77,10 +76,16 @@ def lesson(progress: float) -> Mapping[str, float]:
 
 
 def losses(model: Any, batch: Mapping[str, Any], encoder: Encoder) -> tuple[Any, dict[str, float], Any]:
-    """The weighted loss of a batch, its parts for the log, and the last hidden states.
+    """The loss of a batch by the mean over its weights, its parts for the log, and the last hidden states.
 
     Words: cross-entropy at trained tokens. Labels: cross-entropy against the softened label, over the whole vocabulary.
     Logits are computed at trained positions only.
+
+    Args:
+        batch: what `collate` or `coded` gave.
+
+    Returns:
+        A scalar tensor, unweighted means by name, and a tensor of shape (lines, tokens, WIDTH).
     """
     import torch
     from torch.nn import functional
@@ -91,7 +96,7 @@ def losses(model: Any, batch: Mapping[str, Any], encoder: Encoder) -> tuple[Any,
     words = functional.cross_entropy(logits, batch["targets"], reduction="none")
     total = (words * batch["weights"]).sum()
     weight = batch["weights"].sum()
-    figures = {"words": float(words.detach().mean())}
+    figures = {"words": float(words.detach().mean())} if len(where) else {}
     if len(label_where):
         label_logits = model.lm_head(hidden[label_where[:, 0], label_where[:, 1]])
         log_p = torch.log_softmax(label_logits, dim=-1)
@@ -104,7 +109,7 @@ def losses(model: Any, batch: Mapping[str, Any], encoder: Encoder) -> tuple[Any,
 
 
 def label_scores(model: Any, lines: Sequence[Line], encoder: Encoder, pad: int, device: str) -> list[dict[int, float]]:
-    """P(harmful) at every trained label position, the true answer given up to there; one mapping a line."""
+    """P(harmful) by trained label position, the true answer given up to there; one mapping a line."""
     import torch
 
     model.eval()
@@ -126,7 +131,7 @@ def label_scores(model: Any, lines: Sequence[Line], encoder: Encoder, pad: int, 
 def quick_check(
     model: Any, groups: Mapping[str, Sequence[tuple[Example, Line]]], encoder: Encoder, pad: int, device: str
 ) -> dict[str, float]:
-    """ROC-AUC of the request's first look on held-out examples of each kind."""
+    """ROC-AUC of the first look at requests and at responses, by kind of held-out examples; where both labels occur."""
     from sklearn.metrics import roc_auc_score
 
     out: dict[str, float] = {}
@@ -147,7 +152,14 @@ def quick_check(
 
 
 class Trainer:
-    """Holds what a run needs between steps."""
+    """Holds what a run needs between steps.
+
+    Args:
+        model: the network, on the device on which it is to be trained; hooks are left in it.
+        work: folder of the state and of the log.
+        pad: id of the padding token.
+        meanings: embeddings of the requests that examples say; without them nothing is told of these.
+    """
 
     def __init__(
         self,
@@ -171,9 +183,13 @@ class Trainer:
         self.work = work
         self.pad = pad
         self.device = str(next(model.parameters()).device)
+        self.seed = seed
         self.rng = random.Random(seed)
+        self.misreading = np.random.default_rng(seed)
         self.step = 0
         self.seconds = 0.0
+        self.sees = False
+        """Whether the tower that learnt words apart is in the network."""
         self._lines: list[list[Line]] = []
         self._seen: list[Any] = []
         merger = model.model.visual.merger
@@ -182,7 +198,6 @@ class Trainer:
         """Spellings of all tokens, shape (vocabulary, SPELLING): they stay as they are."""
         self.judge = tower.Judge(self.spelled, model.config.vision_config.hidden_size)
         self.watch = Watch(model)
-        self.misreading = np.random.default_rng(seed)
         self.meanings = meanings
         self.teller = torch.nn.Linear(WIDTH, SENTENCE).to(self.device)
         """Tells the encoder's embedding of a request from what its label is read from; no part of the guard."""
@@ -194,7 +209,7 @@ class Trainer:
         return self.work / "state.pt"
 
     def save_state(self) -> None:
-        """Write weights, optimiser and place, atomically."""
+        """Write weights, optimisers and place, atomically."""
         import torch
 
         part = self.state_file.with_suffix(".part")
@@ -206,13 +221,14 @@ class Trainer:
                 "teller": self.teller.state_dict(),
                 "step": self.step,
                 "seconds": self.seconds,
+                "sees": self.sees,
             },
             part,
         )
         part.replace(self.state_file)
 
     def load_state(self) -> bool:
-        """Go on from the last save, if there is one."""
+        """Go on from the last save, if there is one, with other examples than at first."""
         import torch
 
         if not self.state_file.is_file():
@@ -224,6 +240,16 @@ class Trainer:
         for each, held in zip(self.optimizers, state["optimizers"], strict=True):
             each.load_state_dict(held)
         self.step, self.seconds = int(state["step"]), float(state["seconds"])
+        # states that do not say it are of an earlier version; those of the second half hold the tower
+        self.sees = bool(state.get("sees", self.progress >= APART))
+        self.spelled.copy_(self.model.get_input_embeddings().weight.detach()[:, MEANING:])
+        seed = self.seed + self.step
+        self.rng, self.misreading, self.encoder.rng = (
+            random.Random(seed),
+            np.random.default_rng(seed),
+            random.Random(seed),
+        )
+        self.deck.reseed(seed)
         return True
 
     def take_tower(self, path: Path) -> None:
@@ -231,6 +257,7 @@ class Trainer:
         weights, judge = tower.load(path, self.device)
         self.model.model.visual.load_state_dict(weights)
         self.judge.load(judge)
+        self.sees = True
 
     @property
     def progress(self) -> float:
@@ -238,12 +265,16 @@ class Trainer:
         return self.plan.progress(self.step, self.seconds)
 
     def _looking(self, lines: Sequence[Line], batch: Mapping[str, Any]) -> Any:
-        """The weighted loss of where heads look, zero where no line says it."""
-        apart = self.watch.loss([line.pointers for line in lines], batch["inputs"]["position_ids"])
-        return 0.0 if apart is None else POINTING_WEIGHT * apart
+        """The weighted loss of where heads looked in the last forward pass, zero where no line says it."""
+        missed = self.watch.loss([line.pointers for line in lines], batch["inputs"]["position_ids"])
+        return 0.0 if missed is None else POINTING_WEIGHT * missed
 
     def _telling(self, lines: Sequence[Line], hidden: Any) -> Any:
-        """The weighted distance of what labels are read from to the encoder's embeddings, zero without any."""
+        """The weighted cosine distance of what labels are read from to the encoder's embeddings; zero without any.
+
+        Args:
+            hidden: last hidden states, shape (lines, tokens, WIDTH).
+        """
         import torch
 
         told = [(row, *line.meant) for row, line in enumerate(lines) if line.meant is not None]
@@ -292,7 +323,7 @@ class Trainer:
         norm = torch.nn.utils.clip_grad_norm_(self.model.parameters(), 1.0)
         for each in self.optimizers:
             each.step()
-        with torch.no_grad():
+        with torch.no_grad():  # spellings are never trained
             self.model.get_input_embeddings().weight[:, MEANING:] = self.spelled
         self.step += 1
         return figures | {
@@ -303,7 +334,11 @@ class Trainer:
         }
 
     def run(self, groups: Mapping[str, Sequence[tuple[Example, Line]]], until: float = 1.0) -> None:
-        """Train until this share of the plan, with a progress bar, saves and checks on the way."""
+        """Train until this share of the plan, with a progress bar, saves and checks on the way.
+
+        Args:
+            groups: held-out examples by kind, for `quick_check`.
+        """
         from tqdm import tqdm
 
         bar = tqdm(total=1000, desc="training", unit="‰", mininterval=10)
@@ -311,39 +346,37 @@ class Trainer:
         kept: list[dict[str, float]] = []
         log = (self.work / "metrics.jsonl").open("a", encoding="utf-8")
         with log, bar:
-            while (progress := self.plan.progress(self.step, self.seconds)) < until:
+            while (progress := self.progress) < until:
                 kept.append(self.one_step(progress))
                 now = time.monotonic()
                 self.seconds += now - last
                 last = now
                 bar.update(int(1000 * progress) - bar.n)
                 if self.step % 20 == 0:
-                    names = sorted({name for each in kept for name in each})
-                    mean = {n: round(sum(e[n] for e in kept if n in e) / sum(n in e for e in kept), 6) for n in names}
-                    _write(
-                        log,
-                        {"step": self.step, "seconds": round(self.seconds, 1), "progress": round(progress, 4), **mean},
-                    )
-                    bar.set_postfix(loss=f"{mean.get('loss', 0.0):.3f}", step=self.step)
+                    mean = _means(kept)
+                    place = {"seconds": round(self.seconds, 1), "progress": round(progress, 4)}
+                    self._write(log, place | mean)
+                    bar.set_postfix(loss=f"{mean['loss']:.3f}", step=self.step)
                     kept = []
                 if now - saved > self.plan.save_every_s:
                     self.save_state()
                     saved = time.monotonic()
                 if now - checked > self.plan.check_every_s:
-                    _write(
-                        log,
-                        {
-                            "step": self.step,
-                            "check": quick_check(self.model, groups, self.encoder, self.pad, self.device),
-                        },
-                    )
+                    self._check(log, groups)
                     checked = time.monotonic()
-            _write(
-                log, {"step": self.step, "check": quick_check(self.model, groups, self.encoder, self.pad, self.device)}
-            )
+            self._check(log, groups)
         self.save_state()
 
+    def _check(self, log: IO[str], groups: Mapping[str, Sequence[tuple[Example, Line]]]) -> None:
+        self._write(log, {"check": quick_check(self.model, groups, self.encoder, self.pad, self.device)})
 
-def _write(log: Any, values: Mapping[str, Any]) -> None:
-    log.write(json.dumps(values) + "\n")
-    log.flush()
+    def _write(self, log: IO[str], values: Mapping[str, Any]) -> None:
+        log.write(json.dumps({"step": self.step} | dict(values)) + "\n")
+        log.flush()
+
+
+def _means(steps: Sequence[Mapping[str, float]]) -> dict[str, float]:
+    """The mean of each figure over the steps that have it."""
+    names = sorted({name for each in steps for name in each})
+    found = {name: [each[name] for each in steps if name in each] for name in names}
+    return {name: round(sum(values) / len(values), 6) for name, values in found.items()}

@@ -245,6 +245,7 @@ def strip_picture(
     """One line of text, for the first lessons in reading; as high as one row of merged patches, or two.
 
     Args:
+        letters: as for `text_picture`.
         variety: from 0, one font in one size at one height in black on white, to 1, all that is drawn here.
     """
     plain_first = sorted(fonts, key=lambda path: ("Bold" in path, path))

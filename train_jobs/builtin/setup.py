@@ -1,4 +1,4 @@
-"""Puts the pieces together: rows, linear models, tokenizer, network, encoder."""
+"""Puts the pieces together: rows, their teachers, tokenizer, token embeddings, encoder, examples to check on."""
 
 from __future__ import annotations
 
@@ -24,8 +24,9 @@ from train_jobs.builtin.examples import FRAME_PIXELS, IMAGE_PIXELS, MAX_FRAMES, 
 from train_jobs.builtin.linear import CrossFitted, cross_fit, document
 
 VOCABULARY = 8192
-EVERYDAY_ROWS = 9_000
-OPPOSED_ROWS = 500
+"""Tokens in all, control tokens included."""
+EVERYDAY_ROWS, OPPOSED_ROWS = 9_000, 500
+"""Rows of harmless everyday writing, and of hateful posts quoted in order to oppose them, that are made here."""
 PROTOCOL_FILE = PROTOCOLS / "guardroom-v1.toml"
 
 PREPROCESSING = Preprocessing(
@@ -41,7 +42,7 @@ PREPROCESSING = Preprocessing(
 
 @dataclass(frozen=True, slots=True)
 class Corpus:
-    """All rows, graded, with the models that graded them."""
+    """All rows, graded, with the models that graded them and the sentence embeddings of their requests."""
 
     train: tuple[Graded, ...]
     held_out: tuple[Graded, ...]
@@ -60,7 +61,11 @@ def all_rows(data: Path, seed: int, everyday: int = EVERYDAY_ROWS) -> list[TextR
 def prepare_corpus(
     data: Path, seed: int, everyday: int = EVERYDAY_ROWS, say: Callable[[str], None] = lambda line: None
 ) -> Corpus:
-    """Load, split and grade; four minutes on two cores."""
+    """Load, split, embed and grade; minutes on two cores.
+
+    Raises:
+        InputError: the training files or the sentence encoder are missing.
+    """
     train, held_out = split(all_rows(data, seed, everyday))
 
     def fitted(rows: Sequence[TextRow], harmful: Sequence[bool]) -> CrossFitted:
@@ -83,11 +88,14 @@ def cached_corpus(data: Path, work: Path, seed: int, say: Callable[[str], None] 
     path = work / f"corpus-{seed}.pickle"
     if path.is_file():
         with path.open("rb") as file:
-            corpus: Corpus = pickle.load(file)
-        return corpus
+            kept: Corpus = pickle.load(file)
+        if hasattr(kept, "meanings"):  # an earlier version kept none
+            return kept
     corpus = prepare_corpus(data, seed, say=say)
-    with path.open("wb") as file:
+    part = path.with_suffix(".part")
+    with part.open("wb") as file:
         pickle.dump(corpus, file)
+    part.replace(path)
     return corpus
 
 
@@ -99,7 +107,7 @@ def make_tokenizer(rows: Sequence[Graded]) -> Any:
 
 
 def embeddings(made: Any, rows: Sequence[Graded]) -> Any:
-    """The token embeddings that training begins with, shape (vocabulary, WIDTH): meanings and spellings."""
+    """The token embeddings that training begins with, shape (vocabulary, WIDTH), float32: meanings and spellings."""
 
     def weights(texts: Sequence[str], harmful: Sequence[bool]) -> Any:
         return teachers.token_weights(made(list(texts), add_special_tokens=False)["input_ids"], harmful, len(made))
