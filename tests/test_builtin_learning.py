@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import pickle
 import random
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +20,7 @@ from core.errors import GuardroomError
 from core.media.vision import DecodedMedia
 from core.types import Calibrations, Label, Thresholds
 from tests.builtin_rows import needs_fonts, some_rows
+from train_jobs import builtin_guard
 from train_jobs.builtin import (
     beside,
     finish,
@@ -62,9 +63,9 @@ class World:
         return tower.Lessons(eyes, spelled, self.encoder.prompts, self.deck, budget, work)
 
 
-@pytest.fixture
-def world() -> World:
-    torch.manual_seed(0)
+@pytest.fixture(scope="module")
+def taught() -> tuple[setup.Corpus, Any]:
+    """Graded rows and a tokenizer, which no test changes."""
     rows = some_rows()
     texts = [r.request for r in rows]
     alone = [r for r in rows if r.response is None]
@@ -74,10 +75,17 @@ def world() -> World:
     graded = tuple(grade(rows, models, models))
     vectors = np.random.default_rng(0).normal(size=(len(texts), sentences.SENTENCE)).astype(np.float16)
     meanings = sentences.Meanings({text: at for at, text in enumerate(texts)}, vectors)
-    made = tokenizer.train(texts + list(targets.wording()) * 9, 420)
+    made = setup.make_tokenizer(graded)
+    return setup.Corpus(graded, (), models, models, meanings), made
+
+
+@pytest.fixture
+def world(taught: tuple[setup.Corpus, Any]) -> World:
+    torch.manual_seed(0)
+    corpus, made = taught
     encoder = Encoder(setup.prompt_encoder(made), random.Random(0))
-    deck = Deck(graded, models, models, 1, render.font_files()[0])
-    return World(setup.Corpus(graded, (), models, models, meanings), encoder, deck, tokenizer.control_ids(made))
+    deck = Deck(corpus.train, corpus.requests, corpus.responses, 1, render.font_files()[0])
+    return World(corpus, encoder, deck, tokenizer.control_ids(made))
 
 
 def typed_lines(world: World) -> list[Line]:
@@ -230,16 +238,25 @@ def test_interrupted_lessons_of_the_tower_go_on_where_they_were(world: World, tm
 
 
 @needs_fonts
-def test_the_tower_learns_in_a_process_of_its_own_which_says_when_it_failed(world: World, tmp_path: Path) -> None:
+def test_tower_and_language_model_learn_apart_in_two_processes_and_meet(world: World, tmp_path: Path) -> None:
     with (tmp_path / "corpus-3.pickle").open("wb") as file:
         pickle.dump(world.corpus, file)
-    task = beside.Task(tmp_path, tmp_path, 3, tower.Budget(None, 1), "cpu", 1, None, True)
-    path = beside.finish(beside.start(task), tmp_path)
-    weights, _ = tower.load(path, "cpu")
-    assert weights.keys() == world.network(0).model.visual.state_dict().keys()
-    failing = beside.start(replace(task, first=tmp_path / "nowhere"))
+    trainer = world.trainer(tmp_path, 3)
+    options = builtin_guard.arguments().parse_args(["--data", str(tmp_path), "--seed", "3"])
+    builtin_guard.learn_apart(trainer, {}, options)
+    assert trainer.sees
+    assert trainer.step == APART * 4
+    weights, _ = tower.load(tmp_path / beside.TOWER, "cpu")
+    mine = trainer.model.model.visual.state_dict()
+    assert weights.keys() == mine.keys()
+    assert all(torch.equal(weights[name], mine[name]) for name in mine)
+    assert torch.load(trainer.state_file, weights_only=True)["sees"]
+
+
+def test_lessons_that_fail_in_their_process_end_the_training_in_a_sentence(tmp_path: Path) -> None:
+    task = beside.Task(tmp_path / "nowhere", tmp_path, 3, tower.Budget(None, 1), "cpu", 1, None, True)
     with pytest.raises(GuardroomError, match=r"ended early \(exit code 1\)"):
-        beside.finish(failing, tmp_path)
+        beside.finish(beside.start(task), tmp_path)
 
 
 def test_a_network_built_for_quoting_repeats_tokens_before_any_training() -> None:

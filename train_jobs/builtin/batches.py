@@ -155,8 +155,9 @@ class Encoder:
         """The answer without reasoning up to its last label, which is left out, and where the labels stand in it."""
         said = assessment(example.evidence, example.request, example.response)
         looked = self.prompts.target_ids(said, with_reasoning=False)
-        spots = self._label_spots(looked)
-        return looked[: spots[example.response.label is not Label.ABSENT]], spots
+        request, response = self._label_spots(looked)
+        last = request if example.response.label is Label.ABSENT else response
+        return looked[:last], (request, response)
 
     def _deliberation(self, example: Example) -> tuple[list[int], list[float], dict[int, float]]:
         """The reasoned answer with its end, the weight of what follows each token, and P(harmful) wanted of labels."""
