@@ -90,7 +90,7 @@ def test_the_letters_of_a_token_at_their_places_make_its_spelling() -> None:
     word = "bake"
     parts = sum(table[ord(letter) - 32, place] for place, letter in enumerate(word))
     parts = parts + table[wordcode.CHARACTERS - 1, len(word)]
-    told = wordcode.spelling(word)[wordcode.MARKED :]
+    told = wordcode.spelling(word)[network.MARKED :]
     assert np.allclose(parts / np.linalg.norm(parts), told / np.linalg.norm(told), atol=1e-5)
 
 
