@@ -41,7 +41,7 @@ def test_the_facts_are_read_off_the_files() -> None:
     engine = TransformersEngine(open_checkpoint(BUILTIN_FOLDER, "builtin"), device="cpu")
     tower = sum(each.numel() for each in engine.model.model.visual.parameters())
     assert (facts.parameters, facts.vision_parameters) == (engine.info.parameters, tower)
-    assert (facts.layers, facts.width, facts.inner_width) == (4, 256, 704)
+    assert (facts.layers, facts.width, facts.inner_width) == (4, 352, 704)
     assert facts.stored_bytes == 4
     config = engine.model.config.text_config
     assert facts.kv_width == config.num_key_value_heads * config.head_dim

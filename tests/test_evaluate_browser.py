@@ -37,7 +37,8 @@ def app(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Running]:
 
 
 def write_rows(folder: Path) -> Path:
-    """Harmless rows, every fourth of them called harmful all the same, so that there is something to be wrong about."""
+    """Harmless rows, every fourth of them called harmful all the same, so that there is something to be wrong about; and
+    one picture called both, so that whatever a guard says of it is wrong once."""
     rows = [
         {
             "id": f"row-{number}", "request": f"Tell me how {subject} is made. ({number})",
@@ -49,10 +50,15 @@ def write_rows(folder: Path) -> Path:
         for number, subject in enumerate(SUBJECTS * 2)
     ]  # fmt: skip
     shutil.copy(FOLDER / "letter.png", folder / "letter.png")
-    picture = {"id": "picture", "request": "What is in this picture?", "media": "letter.png",
-               "request_label": "harmful", "category": "pictures"}  # fmt: skip
+    pictures = [
+        {
+            "id": f"picture-{label}", "request": "What is in this picture?", "media": "letter.png",
+            "request_label": label, "category": "pictures",
+        }
+        for label in ("harmful", "unharmful")
+    ]  # fmt: skip
     path = folder / "everyday.jsonl"
-    path.write_text("".join(f"{json.dumps(row)}\n" for row in [picture, *rows]), encoding="utf-8")
+    path.write_text("".join(f"{json.dumps(row)}\n" for row in [*pictures, *rows]), encoding="utf-8")
     return path
 
 
@@ -119,7 +125,7 @@ def test_evaluate_read_the_report_promote_with_a_reason_and_roll_back(page: Page
     # until the chosen report is there the page may still show the other one, of 4 rows
     row = page.locator(".gr-e-sets tr[data-set=everyday][data-side=request]", has_text="GuardReasoner-VL-7B")
     row.wait_for()
-    assert "21" in row.inner_text()
+    assert "22" in row.inner_text()
     assert "0.710 GuardReasoner-VL-7B" in " ".join(row.inner_text().split())
     assert page.locator(".gr-e-side[data-side=request] .gr-e-plot > svg .gr-e-curve").count() == 2
     assert page.locator(".gr-e-confusion td").count() == 8
