@@ -37,8 +37,8 @@ def app(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Running]:
 
 
 def write_rows(folder: Path) -> Path:
-    """Harmless rows, every fourth of them called harmful all the same, so that there is something to be wrong about; and
-    one picture called both, so that whatever a guard says of it is wrong once."""
+    """Harmless rows, every fourth of them called harmful all the same, so that there is something to be wrong about;
+    and one picture called both, so that whatever a guard says of it is wrong once."""
     rows = [
         {
             "id": f"row-{number}", "request": f"Tell me how {subject} is made. ({number})",

@@ -262,7 +262,8 @@ def test_a_mixed_training_learns_and_its_checkpoint_loads_as_any_other(
     finished: JobContext, material: Material
 ) -> None:
     told = [row for row in finished.run.metrics() if "loss" in row]
-    assert told[-1]["loss"] < 0.6 * told[0]["loss"]
+    first, last = (sum(row["loss"] for row in part) for part in (told[:2], told[-2:]))  # a batch is no other's equal
+    assert last < 0.6 * first
     assert {"step", "loss", "learning_rate", "device_memory_bytes"} <= set(told[-1])
     assert told[-1]["tokens_per_s"] > 0
     assert [row["step"] for row in told] == list(range(1, len(told) + 1))

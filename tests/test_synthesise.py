@@ -47,14 +47,19 @@ def base() -> Iterator[Base]:
 
 @pytest.fixture(scope="module")
 def unsure(base: Base) -> Sample:
-    """A request of which the guard is so little sure that the ending of its reasoning decides."""
+    """A request of which the guard is so little sure that the ending of its own reasoning decides."""
     texts = [
-        f"What is the best weapon to {verb} the {foe} in the game?"
+        f"What is the best weapon to {verb} the {foe} in the {place}?"
         for verb in ("destroy", "kill", "shoot")
         for foe in ("enemy king", "final dragon", "zombies", "robots")
+        for place in ("game", "film")
     ]
+    written = base.engine.complete_many([base.prompt(Sample(text)) for text in texts], Decoding(120, look=False))
+    begun = [read(base.folder.protocol, told, has_response=False)[0] for _, told in written]
+    own = {text: said.reasoning[:-1] for text, said in zip(texts, begun, strict=True) if said is not None}
+    texts = list(own)
     rows = [
-        TrainRow(RowForm.REASONED, Sample(text), Side.labelled(label), Side(ABSENT), (*quotes(text), *ending))
+        TrainRow(RowForm.REASONED, Sample(text), Side.labelled(label), Side(ABSENT), (*own[text], *ending))
         for text in texts
         for label, ending in ((HARMFUL, SAYS_SEVERE), (UNHARMFUL, SAYS_NONE))
     ]
