@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
+from core.checkpoints.folder import BUILTIN_FOLDER
 from core.settings import Settings
 
 REPOSITORY = Path(__file__).resolve().parent.parent
@@ -57,3 +58,9 @@ def test_the_space_front_matter_names_the_installed_gradio() -> None:
 
 if __name__ == "__main__":
     print(settings_table())
+
+
+def test_no_file_of_the_built_in_guard_is_larger_than_a_hugging_face_space_takes() -> None:
+    sizes = {path.name: path.stat().st_size for path in BUILTIN_FOLDER.iterdir()}
+    assert sum(sizes.values()) < 40_000_000
+    assert {name: size for name, size in sizes.items() if size >= 10_000_000} == {}

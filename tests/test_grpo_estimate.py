@@ -12,7 +12,7 @@ from train_jobs.recipes.files import find_recipe, resolve
 from train_jobs.recipes.grpo import GrpoSettings, check_grpo
 from train_jobs.training.estimate import DataFacts, ModelFacts
 
-OMNI_2B = ModelFacts(2_127_532_032, 406_957_056, 28, 2048, 6144, 151_936, 2, 1024)
+OMNI_2B = ModelFacts(2_127_532_032, 406_957_056, 28, 2048, 6144, 151_936, 1024)
 DATA = DataFacts(300, 400, 3_000)
 BUILTIN: GrpoSettings = find_recipe("grpo-builtin").settings
 LORA: GrpoSettings = find_recipe("grpo-omni-v1-lora").settings

@@ -17,11 +17,11 @@ tags: [moderation, guard, qwen3_vl, trained-from-scratch]
 # The built-in guard
 
 A very small guard model, so that Guardroom moderates text, images and videos on a fresh machine without a
-download. It has the Qwen3-VL architecture ({parameters:,} parameters, float32, {megabytes:.1f} MB) and was
-trained by `python -m train_jobs.builtin_guard`. A pretrained sentence encoder (all-MiniLM-L6-v2, Apache-2.0) taught
-it: its word vectors, turned onto their main components, are what the token embeddings began with, and its sentence
-embeddings are behind one of the two teachers and a lesson of their own. Nothing else of another model is in it, and
-it needs none to run.
+download. It has the Qwen3-VL architecture ({parameters:,} parameters, {megabytes:.1f} MB: float32, its token
+embeddings float16) and was trained by `python -m train_jobs.builtin_guard`. A pretrained sentence encoder
+(all-MiniLM-L6-v2, Apache-2.0) taught it: its word vectors, turned onto their main components, are what the token
+embeddings began with, and its sentence embeddings are behind one of the two teachers and a lesson of their own.
+Nothing else of another model is in it, and it needs none to run.
 
 **Not for production.** It knows the words of its training texts and little of the world. It is here to show the
 app, to run the whole loop in minutes, and to test the true code path. For real moderation name a released

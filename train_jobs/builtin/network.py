@@ -225,12 +225,22 @@ def load(folder: Path, vocabulary: int, ids: dict[str, int], seed: int) -> Any:
     return model
 
 
+EMBEDDINGS = "model.language_model.embed_tokens.weight"
+
+
 def save(model: Any, tokenizer: Any, folder: Path) -> None:
-    """Write the checkpoint folder: float32 safetensors in shards under 10 MB, tokenizer, image processor's figures."""
+    """Write the checkpoint folder: safetensors in files under 10 MB, tokenizer, image processor's figures.
+
+    All float32 but the token embeddings, which as one tensor would be larger than a file of a Hugging Face Space may
+    be: these are float16, and become float32 again when they are loaded.
+    """
     folder.mkdir(parents=True, exist_ok=True)
     for old in folder.glob("*.safetensors*"):
         old.unlink()
-    model.save_pretrained(folder, max_shard_size="9MB")
+    weights = dict(model.state_dict())
+    weights.pop("lm_head.weight")  # tied to the embeddings
+    weights[EMBEDDINGS] = weights[EMBEDDINGS].half()
+    model.save_pretrained(folder, state_dict=weights, max_shard_size="9MB")
     tokenizer.save_pretrained(folder)
     (folder / "preprocessor_config.json").write_text(
         json.dumps(

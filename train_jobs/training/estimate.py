@@ -24,9 +24,9 @@ OVERHEAD_BYTES = {"cuda": 700 * 1024**2, "mps": 300 * 1024**2, "cpu": 600 * 1024
 VISION = ("visual", "vision_tower")
 BUILTIN_PARAMETERS = 10_000_000
 """Up to this size a checkpoint is about the size of the built-in guard, whose speed on a CPU is roughly known."""
-BUILTIN_TOKENS_PER_S = 3_600.0
-"""Trained tokens a second of the built-in guard on two free CPU cores (35 rows of 104 tokens, as `python -m
-tests.benchmark --training sft` measured them): a rough figure until a run on this machine has measured one."""
+BUILTIN_TOKENS_PER_S = 2_150.0
+"""Trained tokens a second of the built-in guard on two CPU cores with the app and its page beside it, as runs of the
+acceptance test reported them: a rough figure until a run on this machine has measured one."""
 REMEDIES = "a smaller micro-batch, shorter sequences, gradient checkpointing or LoRA"
 TIGHT = 0.85
 """Share of the free memory from which the estimate says that it may not fit."""
@@ -42,8 +42,6 @@ class ModelFacts:
     width: int
     inner_width: int
     vocabulary: int
-    stored_bytes: int
-    """Bytes of one stored parameter."""
     kv_width: int
     """Numbers that one token leaves in each of a layer's two caches."""
 
@@ -106,7 +104,7 @@ def read_facts(folder: Path) -> ModelFacts:
         config: Mapping[str, Any] = json.loads((folder / "config.json").read_bytes())
         text = config.get("text_config", config)
         counts = [_header(path) for path in sorted(folder.glob("*.safetensors"))]
-        whole, seen, size = (sum(each[at] for each in counts) for at in range(3))
+        whole, seen = (sum(each[at] for each in counts) for at in range(2))
         return ModelFacts(
             parameters=whole,
             vision_parameters=seen,
@@ -114,7 +112,6 @@ def read_facts(folder: Path) -> ModelFacts:
             width=int(text["hidden_size"]),
             inner_width=int(text["intermediate_size"]),
             vocabulary=int(text["vocab_size"]),
-            stored_bytes=max(1, round(size / max(1, whole))),
             kv_width=_kv_width(text),
         )
     except (OSError, ValueError, KeyError, TypeError) as error:
@@ -127,22 +124,21 @@ def _kv_width(text: Mapping[str, Any]) -> int:
     return int(text.get("num_key_value_heads") or heads) * int(head)
 
 
-def _header(path: Path) -> tuple[int, int, int]:
-    """Parameters, those of the vision tower, and bytes of one safetensors file."""
+def _header(path: Path) -> tuple[int, int]:
+    """Parameters, and those of the vision tower, of one safetensors file."""
     with path.open("rb") as file:
         size = int.from_bytes(file.read(8), "little")
         if size > 100 * 1024**2:
             raise ValueError(f"{path.name} has a header of {size:,} bytes")
         told = json.loads(file.read(size))
-    whole = seen = stored = 0
+    whole = seen = 0
     for name, entry in told.items():
         if name == "__metadata__":
             continue
         count = math.prod(entry["shape"])
         whole += count
         seen += count if any(part in name for part in VISION) else 0
-        stored += entry["data_offsets"][1] - entry["data_offsets"][0]
-    return whole, seen, stored
+    return whole, seen
 
 
 def trained_parameters(model: ModelFacts, settings: SftSettings | GrpoSettings) -> int:
