@@ -19,8 +19,8 @@ from core.errors import GuardroomError
 from core.settings import BUILTIN
 from core.types import Thresholds
 
-LOOK_EVERY_S = 2.0
-"""How often the page asks what is live."""
+LOADING_S, IDLE_S = 1.5, 5.0
+"""How often the page asks what is live: while a checkpoint loads, and otherwise. Each asking costs the browser work."""
 
 
 def build(services: Services) -> tuple[gr.HTML, gr.State]:
@@ -114,15 +114,18 @@ class _Seen:
 
     key: str
     thresholds: Thresholds
+    loading: bool
 
 
 def keep_current(services: Services, page: gr.Blocks, status: gr.HTML, seen: gr.State, tab: ModerateTab) -> None:
     """Let the page follow, from its opening on, what is live: header line, thresholds, a card that waits for work."""
 
+    timer = gr.Timer(LOADING_S)
+
     def look(last: _Seen | None, shown: Any, review: float, block: float) -> dict[Any, Any]:
         now = services.guard.status
         at = services.thresholds()
-        current = _Seen(f"{now.state} {now.info.id if now.info else now.message}", at)
+        current = _Seen(f"{now.state} {now.info.id if now.info else now.message}", at, now.state == "loading")
         if current == last:
             return {seen: gr.skip()}
         changed: dict[Any, Any] = {seen: current, status: status_line(now)}
@@ -131,13 +134,15 @@ def keep_current(services: Services, page: gr.Blocks, status: gr.HTML, seen: gr.
             changed |= {tab.review: at.review, tab.block: at.block}
         if shown is None:
             changed[tab.card] = present.card(Progress(thresholds=at), now)
+        if last is None or last.loading != current.loading:
+            changed[timer] = gr.Timer(LOADING_S if current.loading else IDLE_S, active=True)
         return changed
 
     gr.on(
-        [page.load, gr.Timer(LOOK_EVERY_S).tick],
+        [page.load, timer.tick],
         look,
         [seen, tab.shown, tab.review, tab.block],
-        [seen, status, tab.review, tab.block, tab.card],
+        [seen, status, tab.review, tab.block, tab.card, timer],
         show_progress="hidden",
         api_visibility="private",
         queue=False,

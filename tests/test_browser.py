@@ -243,12 +243,17 @@ def test_thresholds_keep_their_order_and_decide_anew_without_the_model(page: Pag
     after = copied(page)
     assert after["id"] == before["id"]
     assert after["thresholds"] == {"review": 0.1, "block": 0.1}
+    block.press("Control+A")
+    block.press_sequentially("0.95")
+    block.press("Tab")
+    page.wait_for_function("() => JSON.parse(document.querySelector('.gr-copy').dataset.copy).thresholds.block === 0.95")
+    assert copied(page)["thresholds"]["review"] == 0.1, "half a typed number moved the other threshold"
     if before["request"]["p_harmful"] is not None and before["error"] is None:
         assert (after["decision"] == "block") is (before["request"]["p_harmful"] >= 0.1)
     review = page.locator("#gr-review input[type=number]")
-    review.fill("0.8")
+    review.fill("0.97")
     review.press("Tab")
-    page.wait_for_function("() => document.querySelector('#gr-block input[type=number]').value === '0.8'")
+    page.wait_for_function("() => document.querySelector('#gr-block input[type=number]').value === '0.97'")
     shoot(page, "thresholds")
 
 

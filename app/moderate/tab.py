@@ -39,10 +39,15 @@ _FILE_OF_BOX = """async (box) => {
 # The box adds a second file to the first. The newer one takes the place of the older.
 _NEWEST_FILE_ALONE = """(box) =>
   box && box.files && box.files.length > 1 ? {...box, files: box.files.slice(-1)} : box"""
-# What is being put in is read from its field: under load an input may be told before gradio knows the new value.
-_PUT_IN = "const at = document.activeElement; const now = (id, known) => at?.closest(id) ? Number(at.value) : known;"
-_RAISE_BLOCK = f"(review, block) => {{ {_PUT_IN} return Math.max(now('#gr-review', review), block); }}"
-_LOWER_REVIEW = f"(review, block) => {{ {_PUT_IN} return Math.min(review, now('#gr-block', block)); }}"
+# Review never begins above block. What is dragged moves the other along at once; what is typed does so when its field
+# is left, as half a number says nothing. Both are read from their fields: gradio may not know the new value yet.
+_FIELD = """const at = document.activeElement;
+  const now = (id) => Number((at?.closest(id) ? at : document.querySelector(id + " input[type=number]")).value);
+  const review = now("#gr-review"), block = now("#gr-block"), typing = at?.type === "number";"""
+_BLOCK_MOVED = f"() => {{ {_FIELD} return typing ? review : Math.min(review, block); }}"
+_REVIEW_MOVED = f"() => {{ {_FIELD} return typing ? block : Math.max(review, block); }}"
+_BLOCK_LEFT = f"() => {{ {_FIELD} return Math.min(review, block); }}"
+_REVIEW_LEFT = f"() => {{ {_FIELD} return Math.max(review, block); }}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -114,8 +119,10 @@ def _wire(parts: Parts, services: Services) -> None:
     parts.file.change(None, parts.box, parts.box, js=_NEWEST_FILE_ALONE, **hidden)
     parts.file.change(lambda file: preview(services, file), parts.file, parts.preview, **hidden)
 
-    parts.review.input(None, [parts.review, parts.block], parts.block, js=_RAISE_BLOCK, **hidden)
-    parts.block.input(None, [parts.review, parts.block], parts.review, js=_LOWER_REVIEW, **hidden)
+    parts.review.input(None, None, parts.block, js=_REVIEW_MOVED, **hidden)
+    parts.review.release(None, None, parts.block, js=_REVIEW_LEFT, **hidden)
+    parts.block.input(None, None, parts.review, js=_BLOCK_MOVED, **hidden)
+    parts.block.release(None, None, parts.review, js=_BLOCK_LEFT, **hidden)
 
     def decide(shown: Shown | str | None, review: float, block: float) -> dict[Any, Any]:
         at = Thresholds(review, max(review, block))
