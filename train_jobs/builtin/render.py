@@ -195,7 +195,7 @@ def text_picture(
     side = math.isqrt(max_pixels)
     while True:
         font = _font(path, size)
-        step = int(size * rng.uniform(1.2, 1.6))
+        step = int(size * rng.uniform(1.0 if style == "list" else 1.15, 1.6))
         edge = max(3, int(size * rng.uniform(0.2, 1.0)))
         longest = max((font.getlength(word) for word in words), default=10)
         width = int(max(longest, side * (10 if style == "line" else rng.uniform(0.45, 1.0)) - 2 * edge))
