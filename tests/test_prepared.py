@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from core.errors import Cancelled, JobError
-from core.snapshots.folder import Split
+from core.snapshots.folder import Split, read
 from core.types import Label, Sample
 from tests.grpo_runs import A, H, new_run, settings_of
 from tests.hard_data import write_snapshot as write_hard
@@ -23,6 +24,7 @@ from train_jobs.runs.context import JobContext
 from train_jobs.runs.folder import RunFolder
 from train_jobs.runs.specs import JobState
 from train_jobs.sft import prepared
+from train_jobs.training.base import load_base
 from train_jobs.training.dataset import ReasoningFrom, example_of
 
 GONE, LEFT = Sample("Selling a secret recipe."), Sample("Is bread good?")
@@ -104,6 +106,29 @@ def test_the_other_processes_wait_for_what_the_first_prepares(tmp_path: Path) ->
     second.stop.set()
     with pytest.raises(Cancelled, match="before the first step"):
         second.await_first(lambda: read_again(context, GONE, LEFT))
+
+
+def test_reasoning_that_makes_a_row_too_long_is_counted_and_no_longer_told_as_a_persons(tmp_path: Path) -> None:
+    short, long = ("The request is fine.",), ("It asks for a loaf of bread. " * 200,)
+    rows = [item(Sample(text), Label.UNHARMFUL) for text in ("Is bread good?", "Is cake good?", "word " * 900)]
+    for at, steps in enumerate((short, long)):
+        rows[at] = replace(rows[at], assessment=replace(rows[at].assessment, reasoning=steps))
+    context = job(tmp_path, write_snapshot(tmp_path / "snapshot", {Split.TRAIN: rows}))
+    settings, snapshot = check_settings(context.spec.settings), read(tmp_path / "snapshot")
+    base = load_base("builtin", "cpu", settings, snapshot)
+    try:
+        made = prepared.prepare(context, settings, base, snapshot)
+        resumed = prepared.prepare(context, settings, base, snapshot)
+    finally:
+        base.close()
+    assert {each.sample.request: (each.source, each.assessment.reasoning) for each in made.examples} == {
+        "Is bread good?": (ReasoningFrom.PERSON, short),
+        "Is cake good?": (ReasoningFrom.MISSING, ()),
+    }
+    facts = dict(made.facts)
+    assert (facts["examples"], facts["left_out_too_long"], facts["reasoning_left_out_too_long"]) == (2, 1, 1)
+    assert (facts["reasoning"]["person"], facts["reasoning"]["missing"]) == (1, 1)
+    assert resumed == made, "a resumed run tells the same"
 
 
 def test_a_grpo_run_all_of_whose_samples_were_deleted_says_so(tmp_path: Path) -> None:

@@ -102,6 +102,16 @@ def test_the_teachers_work_and_the_gain_are_shown(tmp_path: Path) -> None:
     assert "0.500 before, 0.750 after" in said
 
 
+def test_what_was_too_long_for_a_fine_tuning_is_told_and_what_was_not_is_not(tmp_path: Path) -> None:
+    def said(**data: int) -> str:
+        return present.learned(view(JobState.SUCCEEDED, tmp_path, report={"data": data}))
+
+    both = said(left_out_too_long=1, reasoning_left_out_too_long=1200)
+    assert "1 training sample was left out" in both
+    assert "The reasoning of 1,200 training samples was left out, and the first look alone trained" in both
+    assert said(left_out_too_long=0, reasoning_left_out_too_long=0) == said() == ""
+
+
 @pytest.mark.parametrize(
     ("seconds", "words"), [(0.4, "0 s"), (59, "59 s"), (200, "3 min 20 s"), (3000, "50 min"), (4330, "1 h 12 min")]
 )

@@ -20,7 +20,15 @@ from train_jobs.sft import replay, synthesise, teachers
 from train_jobs.training import saving
 from train_jobs.training.base import Base
 from train_jobs.training.collator import LineEncoder
-from train_jobs.training.dataset import Example, count_labels, count_sources, labelled_sides, read_examples, rows_of
+from train_jobs.training.dataset import (
+    Example,
+    ReasoningFrom,
+    count_labels,
+    count_sources,
+    labelled_sides,
+    read_examples,
+    rows_of,
+)
 from train_jobs.training.rows import TrainRow
 
 if TYPE_CHECKING:
@@ -96,15 +104,12 @@ def _make(
         tell_teacher(done, tally.asked)
 
     examples, tally = teachers.fill_in(context, settings, base, examples, replayed, told)
-    fitting = []
-    encoder = base.lines(settings)
-    for each in examples:  # reasoning may have made a row too long; the first look still fits
-        long = any(encoder.length(row, _shapes(row, base)) > encoder.longest for row in rows_of(each))
-        fitting.append(each.with_steps((), each.source) if long else each)
+    fitting, too_long = _with_fitting_reasoning(examples, base.lines(settings), base)
     facts = {
         "examples": len(fitting),
         "labels": dict(count_labels(fitting)),
         "reasoning": count_sources(fitting),
+        "reasoning_left_out_too_long": too_long,
         "teacher": tally.to_json(),
         "replayed": len(replayed),
     }
@@ -119,6 +124,20 @@ def _fitting(examples: Sequence[Example], encoder: LineEncoder, base: Base) -> t
         if all(encoder.length(row, _shapes(row, base)) <= encoder.longest for row in rows_of(example, reasoned=False))
     ]
     return fits, len(examples) - len(fits)
+
+
+def _with_fitting_reasoning(examples: Sequence[Example], encoder: LineEncoder, base: Base) -> tuple[list[Example], int]:
+    """The same, without reasoning that makes a row longer than one sequence, and how many lost theirs.
+
+    Whoever wrote it: what is not trained is not told as the writer's.
+    """
+    kept = [
+        each.with_steps((), ReasoningFrom.MISSING)
+        if any(encoder.length(row, _shapes(row, base)) > encoder.longest for row in rows_of(each, first_look=False))
+        else each
+        for each in examples
+    ]
+    return kept, sum(old is not new for old, new in zip(examples, kept, strict=True))
 
 
 def _shapes(row: TrainRow, base: Base) -> list[Any]:

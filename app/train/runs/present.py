@@ -111,7 +111,7 @@ def _onward(view: RunView) -> str:
 
 
 def learned(view: RunView) -> str:
-    """What the teacher wrote, and what came of the training."""
+    """What the teacher wrote, what was left out, and what came of the training."""
     said = []
     if (teacher := view.teacher) is not None and teacher["asked"]:
         refused = sum(teacher["refused"].values())
@@ -120,6 +120,7 @@ def learned(view: RunView) -> str:
             f"Teacher: {teacher['kept']:,} of {teacher['asked']:,} missing reasonings written, {refused:,} refused"
             f"{f' ({why})' if why else ''}, {teacher['tokens']:,} tokens."
         )
+    said += _left_out(view)
     if (accuracy := view.accuracies) is not None:
         first, last = (figure(each, "share") for each in accuracy)
         over = "in the last" if view.state.is_over else "in the newest"
@@ -133,6 +134,24 @@ def learned(view: RunView) -> str:
         kept = "the best of the validated checkpoints" if figures.get("chosen_by_validation") else "the last checkpoint"
         said.append(f"Validation F1: {figure(before, 'share')} before, {figure(after, 'share')} after, of {kept}.")
     return "".join(f'<p class="gr-t-learned">{escape(each)}</p>' for each in said)
+
+
+def _left_out(view: RunView) -> list[str]:
+    """What a fine-tuning did not train because it is longer than its sequences; mining tells of its own."""
+    data: Mapping[str, Any] = (view.report or {}).get("data") or {}
+    if view.spec.kind is not JobKind.SFT:
+        return []
+    said = []
+    if samples := data.get("left_out_too_long", 0):
+        some = "1 training sample was" if samples == 1 else f"{samples:,} training samples were"
+        said.append(f"{some} left out: longer than the recipe's longest sequence.")
+    if reasoning := data.get("reasoning_left_out_too_long", 0):
+        some = "1 training sample" if reasoning == 1 else f"{reasoning:,} training samples"
+        said.append(
+            f"The reasoning of {some} was left out, and the first look alone trained: "
+            "with it a row is longer than the recipe's longest sequence."
+        )
+    return said
 
 
 def sentence(view: RunView, now: float) -> str:
