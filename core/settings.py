@@ -41,7 +41,7 @@ class Settings(BaseSettings):
         None, description="Base URL of an OpenAI-compatible server (vLLM, SGLang) to use instead of loading a model."
     )
     engine_model: str | None = Field(None, description="The model's name on that server; its first model unless set.")
-    engine_key: SecretStr | None = Field(None, description="Bearer key for that server.")
+    engine_key: SecretStr | None = Field(None, description="Bearer key for that server; no other is sent it.")
     device: Literal["auto", "cpu", "cuda", "mps"] = Field("auto", description="Where the model runs.")
     dtype: Literal["auto", "float32", "float16", "bfloat16"] = Field(
         "auto", description="Precision of the weights; `auto` takes what the device does well."
@@ -96,6 +96,31 @@ class Settings(BaseSettings):
         elif self.review_threshold is None:
             review = min(review, block)
         return Thresholds(review, block)
+
+
+def key_for(url: str, engine_url: str | None, key: str | None) -> str | None:
+    """The engine's key, if a request to `url` may carry it: only to the origin of `engine_url`, whose key it is.
+
+    An origin is scheme, host and port (RFC 6454, section 4); addresses are read as the connection reads them.
+
+    Args:
+        url: the address that is asked, typed by anybody.
+        engine_url: `Settings.engine_url`.
+        key: the key, wherever it was handed over.
+
+    Returns:
+        The key, or None where it is another server's, or there is none.
+    """
+    import httpx
+
+    if engine_url is None:
+        return None
+    try:
+        asked, own = (httpx.URL(each.strip()) for each in (url, engine_url))
+    except (httpx.InvalidURL, ValueError):
+        return None
+    same = (asked.scheme, asked.raw_host, asked.port) == (own.scheme, own.raw_host, own.port)
+    return (key or None) if same and own.host else None
 
 
 def load_settings() -> Settings:

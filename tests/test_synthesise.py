@@ -299,12 +299,19 @@ def test_what_is_of_no_use_as_a_text_is_left_out(base: Base) -> None:
     assert replay.read_writing(base.prompts, [*ids("How are"), base.end_id, *ids(" you all?")]) is None
 
 
+@pytest.mark.parametrize("own", [True, False])
 def test_a_real_server_is_asked_and_what_cannot_be_read_is_refused(
-    base: Base, serve: Callable[..., AbstractContextManager[Server]], tmp_path: Path
+    base: Base,
+    serve: Callable[..., AbstractContextManager[Server]],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    own: bool,
 ) -> None:
-    """A tiny random model writes nonsense: everything is refused, and the key is nowhere on the disk."""
+    """A tiny random model writes nonsense: everything is refused, and the key is on no disk and with no other server."""
     settings = check_settings(resolve(find_recipe("sft-builtin")))
     with serve() as server:
+        monkeypatch.setenv("GUARDROOM_ENGINE_URL", server.url if own else "http://127.0.0.1:9/v1")
+        monkeypatch.setenv("GUARDROOM_ENGINE_KEY", "a-secret-key")
         spec = JobSpec(JobKind.SFT, "a job", options={"teacher": {"url": server.url}})
         run = RunFolder.create(tmp_path / "runs", spec, 1)
         context = JobContext(run, spec, run.status(), secrets={"engine_key": "a-secret-key"})
@@ -313,5 +320,6 @@ def test_a_real_server_is_asked_and_what_cannot_be_read_is_refused(
     assert made[0].source is ReasoningFrom.MISSING
     assert (tally.asked, tally.kept, sum(tally.refused.values())) == (1, 0, 1)
     assert tally.tokens > 0
+    assert set(server.seen.authorizations) == {"Bearer a-secret-key" if own else None}
     assert not [path for path in tmp_path.rglob("*") if path.is_file() and b"a-secret-key" in path.read_bytes()]
     assert not (run.path / "teacher.toml").exists()

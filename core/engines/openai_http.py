@@ -209,6 +209,12 @@ class Line:
             raise EngineError(f"{self.name} sent something{place} that cannot be read as JSON.") from None
 
     def _refusal(self, status: int, body: bytes) -> Refused:
+        if status in (401, 403) and not self._key:
+            return Refused(
+                f"{self.name} asks for a key; set GUARDROOM_ENGINE_KEY, which is sent only to the server that "
+                "GUARDROOM_ENGINE_URL names.",
+                status,
+            )
         if status in (401, 403):
             return Refused(f"{self.name} does not accept the key; set GUARDROOM_ENGINE_KEY to the right one.", status)
         try:

@@ -21,7 +21,7 @@ from core.media.limits import MediaLimits
 from core.media.store import MediaStore
 from core.media.video import VideoReader
 from core.serving.loading import load_guard
-from core.settings import Settings, load_settings
+from core.settings import Settings, key_for, load_settings
 from train_jobs.evaluation.published import published
 from train_jobs.evaluation.report import Circumstances, build_report
 from train_jobs.evaluation.rows import add_rows, media_folder, read_rows, without_forgotten
@@ -145,17 +145,18 @@ def read_sets(snapshot: str | None, options: EvaluateOptions, media: MediaStore)
 
 def _settings(context: JobContext, options: EvaluateOptions) -> Settings:
     """Those of the surroundings, with what the job says in their place. A server's key is in no file."""
+    surroundings = load_settings()
     changes: dict[str, Any] = {"device": context.device}
     if "://" in context.spec.base:
         from pydantic import SecretStr
 
-        key = context.secrets.get("engine_key")
+        key = key_for(context.spec.base, surroundings.engine_url, context.secrets.get("engine_key"))
         changes |= {"engine_url": context.spec.base, "engine_key": SecretStr(key) if key else None}
         if options.engine_model is not None:
             changes["engine_model"] = options.engine_model
     else:
         changes["engine_url"] = None
-    return load_settings().model_copy(update=changes)
+    return surroundings.model_copy(update=changes)
 
 
 def score(

@@ -80,17 +80,18 @@ def _ask_server(
     tell: synthesise.Tell,
 ) -> tuple[list[Example], synthesise.Tally]:
     from core.engines.openai_engine import OpenAIEngine, connect
-    from core.settings import Settings, load_settings
+    from core.settings import Settings, key_for, load_settings
 
+    surroundings = load_settings()
+    key = key_for(server[0], surroundings.engine_url, context.secrets.get("engine_key"))
     engines: list[OpenAIEngine] = []
 
     def speaking(protocol: Protocol) -> OpenAIEngine:
         file = context.run.path / "teacher.toml"
         file.write_text(dump_protocol(protocol), encoding="utf-8")
-        key = context.secrets.get("engine_key")
         named = {"engine_url": server[0], "engine_model": server[1], "engine_key": key, "protocol": str(file)}
         try:
-            engine, _, _ = connect(Settings(**load_settings().model_dump() | named))
+            engine, _, _ = connect(Settings(**surroundings.model_dump() | named))
         finally:
             file.unlink(missing_ok=True)
         engines.append(engine)
