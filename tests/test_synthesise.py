@@ -307,7 +307,7 @@ def test_a_real_server_is_asked_and_what_cannot_be_read_is_refused(
     monkeypatch: pytest.MonkeyPatch,
     own: bool,
 ) -> None:
-    """A tiny random model writes nonsense: everything is refused, and the key is on no disk and with no other server."""
+    """A tiny random model writes nonsense: everything is refused, and no disk and no other server gets the key."""
     settings = check_settings(resolve(find_recipe("sft-builtin")))
     with serve() as server:
         monkeypatch.setenv("GUARDROOM_ENGINE_URL", server.url if own else "http://127.0.0.1:9/v1")
