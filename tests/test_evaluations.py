@@ -140,6 +140,21 @@ def test_a_job_that_never_reads_the_samples_split_did_not_use_it(services: Servi
     assert [use.kind for use in lineage.jobs_of(services, [replace(held, split="train")])] == ["training"]
 
 
+@pytest.mark.parametrize(("said", "split"), [({"split": "validation"}, "validation"), ({"split": "held-out"}, "test")])
+def test_an_evaluation_used_the_samples_of_the_split_that_it_scores(
+    services: Services, said: dict[str, str], split: str
+) -> None:
+    held = SnapshotRef("n1-bread", "first", "first-folder", split, "2026-11-21T10:00:00")
+    folder = str(services.snapshots / held.folder)
+    for ticket, options in enumerate((said, {"split": "everything"}), 1):
+        RunFolder.create(
+            services.runs, JobSpec(JobKind.EVALUATE, str(ticket), snapshot=folder, options=options), ticket
+        )
+    assert [use.name for use in lineage.jobs_of(services, [held])] == ["1"], "the other cannot be run"
+    other = replace(held, split="test" if split == "validation" else "validation")
+    assert lineage.jobs_of(services, [other]) == []
+
+
 def test_an_evaluation_that_is_none_is_said_to_be_none(services: Services) -> None:
     run = RunFolder.create(services.runs, JobSpec(JobKind.SFT, "a training"), 1)
     run.ask_to_cancel()

@@ -1,4 +1,7 @@
-"""Which jobs used a sample, and which checkpoints came of them: from the snapshots that hold it to the registry."""
+"""Which jobs used a sample, and which checkpoints came of them: from the snapshots that hold it to the registry.
+
+Evaluations of files are no part of it: their rows are no samples of the store.
+"""
 
 from __future__ import annotations
 
@@ -7,8 +10,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from core.errors import GuardroomError
-from train_jobs.runs.specs import JobKind
+from core.errors import GuardroomError, JobError
+from train_jobs.runs.specs import JobKind, JobSpec
 
 if TYPE_CHECKING:
     from annotation_store.values.review import SnapshotRef
@@ -18,8 +21,6 @@ if TYPE_CHECKING:
 WORDS = {"sft": "training", "evaluate": "evaluation", "mine": "mining", "grpo": "reinforcement"}
 TRAINS = ("train", "validation")
 """Splits that a training reads."""
-READS = {JobKind.SFT: TRAINS, JobKind.GRPO: TRAINS, JobKind.EVALUATE: ("test",), JobKind.MINE: TRAINS}
-"""Splits that a job reads; one that never saw the sample did not use it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,7 +32,7 @@ class JobUse:
     kind: str
     """What it did, in a word."""
     split: str
-    """Of the sample in the snapshot that the job was given: training reads train and validation, an evaluation test."""
+    """Of the sample in the snapshot that the job was given."""
     state: str
     checkpoints: tuple[str, ...]
     """Ids of the registry that came of it."""
@@ -58,7 +59,7 @@ def jobs_of(services: Services, snapshots: Sequence[SnapshotRef]) -> list[JobUse
             continue
         split = splits.get(Path(spec.snapshot).resolve()) if spec.snapshot else None
         made = tuple(card.id for card in cards.pop(run.id, ()))
-        if split in READS[spec.kind]:
+        if split in _reads(spec):
             found.append(JobUse(run.id, spec.name, WORDS[spec.kind.value], split, state, made))
     for made_by, left in cards.items():
         for card in left:
@@ -66,3 +67,16 @@ def jobs_of(services: Services, snapshots: Sequence[SnapshotRef]) -> list[JobUse
                 run_id = card.run or made_by
                 found.append(JobUse(run_id, card.name, "job", digests[card.snapshot], "deleted since", (card.id,)))
     return found
+
+
+def _reads(spec: JobSpec) -> tuple[str, ...]:
+    """Splits that a job reads; one that never saw the sample did not use it."""
+    if spec.kind is not JobKind.EVALUATE:
+        return TRAINS
+    from train_jobs.evaluation.job import EvaluateOptions
+    from train_jobs.evaluation.sets import SPLITS
+
+    try:
+        return (SPLITS[EvaluateOptions.from_json(spec.options).split].value,)
+    except JobError:
+        return ()  # it ended before it read anything
