@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import shutil
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -13,7 +14,7 @@ from core.checkpoints.folder import open_checkpoint
 from core.checkpoints.registry import OriginCard, Registry
 from core.errors import CheckpointError
 from core.prompt.protocol import dump_protocol
-from train_jobs.training.export import ExportForm, can_export, export
+from train_jobs.training.export import ExportForm, can_export, export, model_card
 from train_jobs.training.saving import ADAPTER
 
 
@@ -50,6 +51,35 @@ def test_merged_weights_load_as_any_other_checkpoint_and_the_card_is_filled(
     assert "nested" not in text
     assert str(tmp_path) not in text
     assert list((tmp_path / "out").iterdir()) == [target]
+
+
+@pytest.mark.parametrize(
+    ("changes", "tag", "words"),
+    [
+        ({}, "sft", "by supervised fine-tuning on samples"),
+        ({"recipe": "grpo-vl"}, "grpo", "by reinforcement learning (GRPO) on samples"),
+        ({"run": "20270115-080000-grpo-abcdef", "recipe": "sft-like-ours"}, "grpo", "(GRPO)"),
+        ({"recipe": "our-own"}, "", "trained with Guardroom on samples"),
+    ],
+)
+def test_a_card_says_how_the_checkpoint_was_trained(
+    registered: tuple[Path, OriginCard], changes: dict[str, str], tag: str, words: str
+) -> None:
+    text = model_card(replace(registered[1], **changes), "p-1", "qwen3_vl", ExportForm.MERGED, {})
+    tags = next(line for line in text.splitlines() if line.startswith("tags: "))
+    assert tags == f"tags: [moderation, guard, {f'{tag}, ' if tag else ''}qwen3_vl]"
+    assert words in text
+
+
+@pytest.mark.parametrize("base", ["first-reviews-0123456789ab", "/home/ann/first-reviews-0123456789ab"])
+def test_a_base_of_this_installation_is_named_in_the_text_and_not_as_one_of_the_hub(
+    registered: tuple[Path, OriginCard], base: str
+) -> None:
+    for form in ExportForm:
+        text = model_card(replace(registered[1], base=base), "p-1", "llama", form, {})
+        assert "base_model" not in text
+        assert "`first-reviews-0123456789ab`, a checkpoint of the installation that trained it" in text
+        assert "/home" not in text
 
 
 def test_an_adapter_is_exported_alone_with_its_protocol(registered: tuple[Path, OriginCard], tmp_path: Path) -> None:

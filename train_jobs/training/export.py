@@ -3,18 +3,21 @@
 from __future__ import annotations
 
 import json
+import re
 import shutil
 from collections.abc import Mapping
 from enum import StrEnum
 from pathlib import Path
 from typing import Any
 
-from core.checkpoints.folder import open_checkpoint
+from core.checkpoints.folder import is_hub_id, open_checkpoint
 from core.checkpoints.registry import OriginCard, read_card
 from core.errors import CheckpointError
 from train_jobs.training.saving import ADAPTER
 
 BUILTIN_BASE = "builtin"
+HOW = {"sft": "by supervised fine-tuning ", "grpo": "by reinforcement learning (GRPO) ", "": ""}
+"""How a kind of job trains, for the card's sentence."""
 
 
 class ExportForm(StrEnum):
@@ -72,27 +75,28 @@ def export(folder: Path, target: Path, form: ExportForm, report: Mapping[str, An
 
 def model_card(card: OriginCard, protocol: str, model_type: str, form: ExportForm, report: Mapping[str, Any]) -> str:
     """The model card in Hugging Face's form: only what is known is in it."""
-    head = ["---", f"base_model: {_quoted(card.base)}"] if card.base != BUILTIN_BASE else ["---"]
+    kind = _kind(card)
+    # The Hub reads this as one of its own names: an id of this installation's registry would lead nowhere there.
+    head = ["---", f"base_model: {_quoted(card.base)}"] if is_hub_id(card.base) else ["---"]
     head += [
         f"library_name: {'peft' if form is ExportForm.ADAPTER else 'transformers'}",
         f"pipeline_tag: {'text-generation' if model_type == 'llama' else 'image-text-to-text'}",
-        f"tags: [moderation, guard, sft, {model_type}]",
+        f"tags: [{', '.join(('moderation', 'guard', *([kind] if kind else []), model_type))}]",
         "---",
     ]
-    base = "the guard that is built into Guardroom" if card.base == BUILTIN_BASE else f"`{card.base}`"
-    what = "An adapter (LoRA) for" if form is ExportForm.ADAPTER else "A guard model fine-tuned from"
+    what = "An adapter (LoRA) for" if form is ExportForm.ADAPTER else "A guard model that started from"
     lines = [
         *head,
         "",
         f"# {card.name}",
         "",
-        f"{what} {base}, trained with Guardroom on samples that people reviewed. It says whether a request and a "
-        "response are harmful, with reasoning before the labels.",
+        f"{what} {_base(card)}. It was trained with Guardroom {HOW[kind]}on samples that people reviewed. It says "
+        "whether a request and a response are harmful, with reasoning before the labels.",
         "",
         "| | |",
         "| --- | --- |",
         f"| checkpoint | `{card.id}` |",
-        f"| base | `{card.base}` |",
+        f"| base | `{_base_name(card)}` |",
         f"| protocol | `{protocol}` (the exact wording is in `protocol.toml`) |",
         f"| recipe | `{card.recipe or 'none'}` |",
         f"| data | snapshot `{card.snapshot or 'none'}`, not included |",
@@ -118,6 +122,25 @@ def model_card(card: OriginCard, protocol: str, model_type: str, form: ExportFor
         "",
     ]
     return "\n".join(lines)
+
+
+def _kind(card: OriginCard) -> str:
+    """`sft` or `grpo`, by the id of the run, else by the recipe's name; empty where neither says it."""
+    said = re.match(r"\d{8}-\d{6}-(sft|grpo)-", card.run or "") or re.match(r"(sft|grpo)-", card.recipe or "")
+    return said.group(1) if said else ""
+
+
+def _base_name(card: OriginCard) -> str:
+    """The base without a path of this machine."""
+    return card.base if is_hub_id(card.base) else Path(card.base).name or "unknown"
+
+
+def _base(card: OriginCard) -> str:
+    if card.base == BUILTIN_BASE:
+        return "the guard that is built into Guardroom"
+    if is_hub_id(card.base):
+        return f"`{card.base}`"
+    return f"`{_base_name(card)}`, a checkpoint of the installation that trained it (no name on the Hub)"
 
 
 def _use(form: ExportForm) -> str:

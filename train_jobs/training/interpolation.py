@@ -10,9 +10,7 @@ from typing import Any
 
 def copy_trained(model: Any) -> dict[str, Any]:
     """What will be trained, as it is before, by name; in the main memory."""
-    return {
-        name: each.detach().to("cpu", copy=True) for name, each in model.named_parameters() if each.requires_grad
-    }
+    return {name: each.detach().to("cpu", copy=True) for name, each in model.named_parameters() if each.requires_grad}
 
 
 def interpolate(model: Any, before: dict[str, Any] | None, share: float) -> None:
