@@ -60,14 +60,20 @@ def make_snapshot(root: Path, film: Path, reader: VideoReader, more: Mapping[Spl
     return Material(write_snapshot(root / "snapshot", rows, files), image, video)
 
 
-def job(root: Path, snapshot: Path, name: str = "a training", base: str = "builtin", **changes: Any) -> JobContext:
+def job(
+    root: Path,
+    snapshot: Path,
+    name: str = "a training",
+    base: str = "builtin",
+    recipe: str = "sft-builtin",
+    **changes: Any,
+) -> JobContext:
     """A training that waits for its first attempt, under the data root `root`."""
-    recipe = find_recipe("sft-builtin")
     spec = JobSpec(
         JobKind.SFT,
         name,
-        settings=resolve(recipe, SMALL | changes),
-        recipe=recipe.name,
+        settings=resolve(find_recipe(recipe), SMALL | changes),
+        recipe=recipe,
         base=base,
         snapshot=str(snapshot),
         author="ann",
