@@ -63,7 +63,7 @@ def test_merged_weights_load_as_any_other_checkpoint_and_the_card_is_filled(
     ],
 )
 def test_a_card_says_how_the_checkpoint_was_trained(
-    registered: tuple[Path, OriginCard], changes: dict[str, str], tag: str, words: str
+    registered: tuple[Path, OriginCard], changes: dict[str, Any], tag: str, words: str
 ) -> None:
     text = model_card(replace(registered[1], **changes), "p-1", "qwen3_vl", ExportForm.MERGED, {})
     tags = next(line for line in text.splitlines() if line.startswith("tags: "))

@@ -27,7 +27,14 @@ from train_jobs.training.base import computes_in
 
 pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::FutureWarning", "ignore::UserWarning")
 
-ONE_STEP = {"epochs": 1, "batch": 4, "micro_batch": 2, "replay": 0.0, "teacher": "none", "learning_rate": 5e-5}
+ONE_STEP: dict[str, Any] = {
+    "epochs": 1,
+    "batch": 4,
+    "micro_batch": 2,
+    "replay": 0.0,
+    "teacher": "none",
+    "learning_rate": 5e-5,
+}
 
 
 @pytest.mark.parametrize(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -11,12 +12,18 @@ import pytest
 from gradio_client import Client
 from gradio_client.exceptions import AppError
 
+from app.train.api import job_to_json
+from app.train.runs.views import RunView
+from core.settings import REPOSITORY
 from tests.jobs import finish
 from tests.running import Running, has_weights, limited, running
 from tests.train_data import fill_labelled
 from train_jobs.launching.launcher import Launcher
 from train_jobs.recipes.files import find_recipe
+from train_jobs.runs.folder import RunFolder
+from train_jobs.runs.specs import JobKind, JobSpec, JobState, JobStatus, Progress
 
+README = (REPOSITORY / "README.md").read_text(encoding="utf-8")
 TOKEN = "a token to test with"
 OVER = ("succeeded", "failed", "cancelled")
 FEW_STEPS = {"epochs": 1, "replay": 0.0, "teacher": "none", "batch": 8, "micro_batch": 8}
@@ -51,14 +58,32 @@ def snapshot(client: Client) -> str:
     return str(frozen["digest"])
 
 
-def launch(client: Client, **job: Any) -> Json:
-    found: Json = client.predict(job, TOKEN, api_name="/launch")
+def documented() -> tuple[set[str], set[str]]:
+    """The keys of a run, and of its progress, that the README's table names for /job."""
+    [row] = [line for line in README.splitlines() if line.startswith("| `/job` |")]
+    told = row.split("|")[3]
+    inner = re.search(r"`progress` \((.*?)\)", told)
+    assert inner is not None
+    return set(re.findall(r"`(\w+)`", told.replace(inner[1], ""))), set(re.findall(r"`(\w+)`", inner[1]))
+
+
+def as_documented(found: Json) -> Json:
+    keys, of_progress = documented()
+    assert set(found) == keys
+    assert found["progress"] is None or set(found["progress"]) == of_progress
     return found
+
+
+def launch(client: Client, **job: Any) -> Json:
+    return as_documented(client.predict(job, TOKEN, api_name="/launch"))
 
 
 def job(client: Client, run: str) -> Json:
-    found: Json = client.predict(run, None, TOKEN, api_name="/job")
-    return found
+    return as_documented(client.predict(run, None, TOKEN, api_name="/job"))
+
+
+def cancel(client: Client, run: str) -> Json:
+    return as_documented(client.predict(run, TOKEN, api_name="/cancel"))
 
 
 def until(client: Client, run: str, *states: str) -> Json:
@@ -80,10 +105,10 @@ def test_a_training_is_launched_waits_its_turn_and_is_cancelled(client: Client, 
     assert second["state"] == "queued"
     assert second["place"] == 1
     assert second["spec"]["recipe"] == "sft-builtin", "the recipe that goes with the device is the usual one"
-    gone = client.predict(second["id"], TOKEN, api_name="/cancel")
+    gone = cancel(client, second["id"])
     assert (gone["state"], gone["started_at"]) == ("cancelled", None)
     until(client, first["id"], "running")
-    asked = client.predict(first["id"], TOKEN, api_name="/cancel")
+    asked = cancel(client, first["id"])
     assert asked["state"] in ("running", "cancelled")
     ended = until(client, first["id"], "cancelled")
     assert ended["finished_at"]
@@ -92,19 +117,30 @@ def test_a_training_is_launched_waits_its_turn_and_is_cancelled(client: Client, 
         client.predict(first["id"], TOKEN, api_name="/cancel")
 
 
+def test_a_run_with_progress_and_a_report_has_the_keys_of_the_readme_too(tmp_path: Path) -> None:
+    status = JobStatus(JobState.RUNNING, progress=Progress(1, 4, "training"))
+    view = RunView(
+        RunFolder(tmp_path / "20270115-080000-sft-abcdef"), JobSpec(JobKind.SFT, "a training"), JobState.RUNNING,
+        status, None, ({"step": 1, "loss": 0.5},), {"seconds": 1.0}, ("checkpoint-1",),
+    )  # fmt: skip
+    told = as_documented(job_to_json(view, "its log"))
+    assert (told["progress"]["done"], told["report"], told["checkpoints"]) == (1, {"seconds": 1.0}, ["checkpoint-1"])
+    assert (told["metrics"], told["log"], told["spec"]["kind"]) == ([{"step": 1, "loss": 0.5}], "its log", "sft")
+
+
 def test_a_reinforcement_is_launched_by_its_recipe_or_its_kind_alone(client: Client, snapshot: str, base: str) -> None:
     named = launch(
         client, snapshot=snapshot, name="rl", recipe="grpo-builtin", base=base,
         settings={"epochs": 1, "reward": {"most": 0.3}},
     )  # fmt: skip
-    client.predict(named["id"], TOKEN, api_name="/cancel")
+    cancel(client, named["id"])
     spec = named["spec"]
     assert spec["kind"] == "grpo"
     usual = find_recipe("grpo-builtin").settings
     assert spec["settings"]["reward"] == usual.reward.model_dump(mode="json") | {"most": 0.3}
     assert spec["settings"]["mining"] == usual.mining.model_dump(mode="json"), "what is not said is the recipe's"
     by_kind = launch(client, snapshot=snapshot, kind="grpo", base=base, device="cpu")
-    client.predict(by_kind["id"], TOKEN, api_name="/cancel")
+    cancel(client, by_kind["id"])
     assert by_kind["spec"]["recipe"] == "grpo-builtin"
     until(client, named["id"], "cancelled")
     until(client, by_kind["id"], "cancelled")

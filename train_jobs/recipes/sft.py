@@ -27,7 +27,9 @@ class SftSettings(BaseModel):
     epochs: int = Field(ge=1, le=1000)
     batch: int = Field(ge=1, le=65536, description="Sequences of one update.")
     micro_batch: int = Field(ge=1, le=65536, description="Sequences computed at once; memory goes with it.")
-    longest_sequence: int = Field(ge=64, le=1_000_000, description="Tokens; longer samples are left out and counted.")
+    longest_sequence: int = Field(
+        ge=64, le=1_000_000, description="Tokens; longer samples, or their reasoning alone, are left out and counted."
+    )
     precision: Literal["auto", "float32", "bfloat16"] = Field(
         "auto", description="auto: bfloat16 where the device computes it, else float32."
     )
