@@ -14,7 +14,7 @@ from core.types import HarmProbability, Label
 from tests.ablations.cells import Cells, Plan, in_order
 from tests.ablations.material import choose
 from tests.ablations.table import Answers, Cell, Policy, accuracy, held_out, markdown, summarise
-from tests.ablations.variants import FULL, RECIPE, VARIANTS, find
+from tests.ablations.variants import FULL, OMNI_V1, OMNI_V2, VARIANTS, VL, VL_ECO, find
 from tests.train_data import samples
 from train_jobs.builtin.corpus import TextRow, is_validation
 from train_jobs.recipes.files import find_recipe, resolve
@@ -99,7 +99,7 @@ def test_a_row_of_the_table_is_over_all_seeds_and_says_on_how_many_it_rises() ->
 def test_the_table_names_the_cells_that_were_not_run() -> None:
     line = summarise([cell(policy(SAME, HIT), policy(SAME, HIT))])
     text = markdown([line], [("omni-v2", 0), ("omni-v2", 2), ("sft", 1)])
-    assert text.endswith("Not run: Omni v2 (seed 0, 2); SFT alone, as long (seed 1).")
+    assert text.endswith("Not run: Omni v2 (seed 0, 2); SFT alone, as long as Omni v1 (seed 1).")
     head, rule, row = text.splitlines()[:3]
     assert head.count("|") == rule.count("|") == row.count("|")
     assert markdown([line], []).endswith("Every cell was run.")
@@ -112,7 +112,7 @@ def test_a_cell_survives_its_file() -> None:
 
 def test_every_ablation_differs_from_its_whole_recipe_in_the_named_part_alone() -> None:
     def values(name: str) -> dict[str, Any]:
-        return resolve(find_recipe(RECIPE), find(name).changes)
+        return resolve(find_recipe(find(name).recipe), find(name).changes)
 
     def differences(name: str, whole: str) -> dict[str, Any]:
         mine, others = values(name), values(whole)
@@ -135,8 +135,11 @@ def test_every_ablation_differs_from_its_whole_recipe_in_the_named_part_alone() 
     for name in ablations:
         whole, _, part = name.partition("-no-")
         assert differences(name, whole) == parts[f"no-{part}"]
-    assert values(FULL) == resolve(find_recipe(RECIPE))
-    assert {values(name)["reward"]["form"] for name in ("vl", "vl-eco")} == {"vl"}
+    whole_recipes = {each.name: each.recipe for each in VARIANTS if not (each.changes or each.sft)}
+    assert whole_recipes == {"omni-v1": OMNI_V1, "omni-v2": OMNI_V2, "vl": VL, "vl-eco": VL_ECO}
+    assert whole_recipes[FULL] == OMNI_V1
+    masked = {name for name in whole_recipes if values(name)["mask_wrong_groups"]}
+    assert masked == {"omni-v1"}, "a masked group shows nothing of the length term of VL"
 
 
 def test_mostly_samples_are_chosen_that_the_first_look_calls_wrong_half_of_them_harmful() -> None:

@@ -1,4 +1,4 @@
-"""Laws of GRPO as a job: mining and freezing, stopping and resuming, and what a recipe may say."""
+"""Laws of GRPO as a job: mining and freezing, stopping and resuming."""
 
 from __future__ import annotations
 
@@ -18,13 +18,11 @@ from tests.hard_data import write_snapshot
 from train_jobs.grpo import job as grpo
 from train_jobs.grpo.hard_rows import judged, read_hard, read_mined
 from train_jobs.grpo.rollouts import OPEN, forget, read_rollout, rollout_steps
-from train_jobs.recipes.files import find_recipe, resolve, usable_recipes
 from train_jobs.recipes.grpo import MiningSettings, check_grpo
 from train_jobs.rules.augment import HardRow
 from train_jobs.rules.clipping import clip_bound
 from train_jobs.runs.context import JobContext
 from train_jobs.runs.folder import RunFolder
-from train_jobs.runs.specs import JobKind
 
 pytestmark = pytest.mark.filterwarnings("ignore::FutureWarning", "ignore::DeprecationWarning", "ignore::UserWarning")
 
@@ -187,52 +185,6 @@ def _rows(run: RunFolder) -> Sequence[HardRow]:
     hard = read_hard(run)
     assert hard is not None
     return hard.rows
-
-
-# -- recipes ----------------------------------------------------------------------------------------------------------
-
-
-def test_the_recipes_hold_the_published_constants() -> None:
-    found, problems = usable_recipes(kind=JobKind.GRPO)
-    assert problems == []
-    named = {recipe.name: recipe.settings for recipe in found}
-    forms = {"grpo-omni-v1", "grpo-omni-v2", "grpo-vl", "grpo-vl-eco"}
-    assert named.keys() == forms | {f"{name}-lora" for name in forms} | {"grpo-builtin"}
-    v1, v2, vl, eco = (named[name] for name in sorted(forms))
-    assert (v1.generations, v1.prompts, v1.learning_rate, v1.weight_decay) == (16, 256, 2e-6, 1e-2)
-    assert (v1.clip_low, v1.clip_high, v1.longest_prompt, v1.longest_completion) == (0.2, 0.3, 22_528, 2_048)
-    assert (v2.generations, v2.prompts, v2.schedule, v2.warm_up, v2.clip_high) == (8, 16, "cosine", 0.05, 0.2)
-    assert (v2.longest_prompt, v2.longest_completion, v2.mining.n) == (20_480, 4_096, 8)
-    for each in (vl, eco):
-        assert (each.generations, each.prompts, each.temperature, each.learning_rate) == (16, 512, 1.2, 1e-6)
-        assert (each.dynamic_clipping, each.clip_low, each.concatenation.share) == (True, 0.2, 0.2)
-    assert (vl.reward.beta, vl.reward.floor) == (1.0, 0.25)
-    assert (eco.reward.beta, eco.reward.floor) == pytest.approx((1 / 6, 1 / 6))
-    assert {name: (each.mining.rule, each.kl) for name, each in named.items() if name in forms} == {
-        "grpo-omni-v1": ("omni-v1", 0.0),
-        "grpo-omni-v2": ("omni-v2", 0.0),
-        "grpo-vl": ("vl", 0.0),
-        "grpo-vl-eco": ("vl", 0.0),
-    }
-    assert (v1.freeze_vision, v1.temperature, v1.top_p) == (False, 1.0, 0.95)
-    assert all(recipe.settings.tuning == "lora" for recipe in found if recipe.name.endswith("-lora"))
-
-
-@pytest.mark.parametrize(
-    ("changes", "words"),
-    [
-        ({"lenght": 3}, "unknown key 'lenght'"),
-        ({"reward": {"gamma": 1}}, "unknown key 'reward.gamma'; accepted are beta"),
-        ({"prompts": 7, "updates": 3}, "must be a multiple of updates"),
-        ({"dynamic_clipping": True}, "clip_low=0.2 and clip_high=0.3 must be equal"),
-        ({"mining": {"rule": "vl", "drop_all_wrong": True}}, "would keep no sample"),
-        ({"vllm": "server"}, "vllm_address goes with vllm"),
-        ({"generations": 1}, "generations = 1"),
-    ],
-)
-def test_what_a_recipe_cannot_mean_is_refused_by_name(changes: dict[str, Any], words: str) -> None:
-    with pytest.raises(JobError, match=words):
-        resolve(find_recipe("grpo-builtin"), changes)
 
 
 def test_vllm_is_asked_for_in_a_sentence_where_it_is_missing(tmp_path: Path) -> None:

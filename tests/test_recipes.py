@@ -41,7 +41,8 @@ def test_the_published_constants_are_those_of_the_papers() -> None:
 def test_every_shipped_recipe_says_what_differs_from_the_paper() -> None:
     names = {kind: [recipe.name for recipe in list_recipes(kind=kind)] for kind in (JobKind.SFT, JobKind.GRPO)}
     assert names[JobKind.SFT] == ["sft-builtin", "sft-omni-v1", "sft-omni-v1-lora", "sft-vl", "sft-vl-lora"]
-    assert names[JobKind.GRPO][:3] == ["grpo-builtin", "grpo-omni-v1", "grpo-omni-v1-lora"]
+    scaled = ["grpo-builtin", "grpo-builtin-v2", "grpo-builtin-vl", "grpo-builtin-vl-eco"]
+    assert names[JobKind.GRPO][:5] == [*scaled, "grpo-omni-v1"]
     assert [recipe.name for recipe in list_recipes()] == [*names[JobKind.SFT], *names[JobKind.GRPO]], "stage by stage"
     for recipe in list_recipes():
         assert len(recipe.differs) > 200

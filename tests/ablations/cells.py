@@ -25,7 +25,7 @@ from core.settings import BUILTIN
 from tests.ablations import measuring
 from tests.ablations.material import Material, make_material
 from tests.ablations.table import Cell, Policy
-from tests.ablations.variants import FULL, RECIPE, SFT_RECIPE, Variant
+from tests.ablations.variants import FULL, SFT_RECIPE, Variant
 from tests.launching import carry_out
 from train_jobs.builtin.corpus import DEFAULT_DATA
 from train_jobs.grpo.hard_rows import read_hard
@@ -50,7 +50,7 @@ class Plan:
     sft: Mapping[str, Any] = field(default_factory=lambda: dict(SHORT))
     """Changes to the recipe of the supervised training at the start."""
     grpo: Mapping[str, Any] = field(default_factory=dict)
-    """Changes to the recipe of reinforcement for all variants, before their own."""
+    """Changes to the recipes of reinforcement of all variants, before their own."""
     data: str = str(DEFAULT_DATA)
 
     def key(self) -> str:
@@ -123,15 +123,17 @@ class Cells:
         for key, value in variant.changes.items():
             section = isinstance(value, Mapping) and isinstance(changes.get(key), Mapping)
             changes[key] = {**changes[key], **value} if section else value
-        return resolve(find_recipe(RECIPE), changes)
+        return resolve(find_recipe(variant.recipe), changes)
 
     def _spec(self, variant: Variant, seed: int, material: Material) -> JobSpec:
         start = str(self.folder / f"seed-{seed}" / "start")
         if not variant.sft:
-            values, recipe, kind = self._settings(variant, seed), RECIPE, JobKind.GRPO
+            values, kind = self._settings(variant, seed), JobKind.GRPO
         else:
-            values, recipe, kind = self._sft_as_long(seed), SFT_RECIPE, JobKind.SFT
-        return JobSpec(kind, variant.name, settings=values, recipe=recipe, base=start, snapshot=str(material.snapshot))
+            values, kind = self._sft_as_long(seed), JobKind.SFT
+        return JobSpec(
+            kind, variant.name, settings=values, recipe=variant.recipe, base=start, snapshot=str(material.snapshot)
+        )
 
     def _sft(self, seed: int, **changes: Any) -> dict[str, Any]:
         return resolve(find_recipe(SFT_RECIPE), {**self.plan.sft, "seed": seed, **changes})

@@ -1,8 +1,7 @@
-"""The recipes of the cells: the built-in guard's own, the papers' other forms scaled to it, each without one part.
+"""The recipes of the cells: each paper's form scaled to the built-in guard, whole and without one of its parts.
 
-The papers' forms keep their rules and change what a guard of seven million parameters cannot do: its answers have some
-70 tokens instead of 200 to 2,048, so lengths are counted against 60 tokens; sampling, learning rate, group size and the
-number of updates are those of `grpo-builtin`.
+The scaled forms are recipes like all others (`assets/recipes/grpo-builtin*.toml`): they keep the papers' rules and
+change what a guard of a few million parameters cannot do.
 """
 
 from __future__ import annotations
@@ -11,33 +10,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-RECIPE = "grpo-builtin"
+OMNI_V1, OMNI_V2, VL, VL_ECO = "grpo-builtin", "grpo-builtin-v2", "grpo-builtin-vl", "grpo-builtin-vl-eco"
 SFT_RECIPE = "sft-builtin"
 
 Changes = Mapping[str, Any]
-
-OMNI_V2: Changes = {
-    "schedule": "cosine",
-    "clip_low": 0.2,
-    "clip_high": 0.2,
-    "mask_wrong_groups": False,
-    "reward": {"form": "omni-v2", "most": 0.4, "scale": 60.0, "free": 60.0},
-    "mining": {"rule": "omni-v2", "n": 8},
-    "concatenation": {"share": 0.0},
-}
-"""Concise correctness: a wrong answer gets nothing for its length, so nothing is masked; no concatenation."""
-
-VL: Changes = {
-    "clip_low": 0.2,
-    "clip_high": 0.2,
-    "dynamic_clipping": True,
-    "reward": {"form": "vl", "beta": 1.0, "floor": 0.25},
-    "mining": {"rule": "vl"},
-}
-"""Length-aware safety: all four answers wrong, the clip range closes, a fifth of the set is joined."""
-
-VL_ECO: Changes = {**VL, "reward": {"form": "vl", "beta": 1 / 6, "floor": 1 / 6}}
-"""VL with length free beyond a sixth of the limit."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,35 +23,32 @@ class Variant:
     name: str
     what: str
     """In words, for the table."""
+    recipe: str
     changes: Changes = field(default_factory=dict)
-    """To `grpo-builtin`, by key; of a section a mapping of the changed keys."""
-    sft: bool = False
-    """No reinforcement: supervised training goes on for as long as the whole recipe took."""
+    """To the recipe, by key; of a section a mapping of the changed keys. One part, or none."""
 
-
-def without(changes: Changes, **more: Any) -> Changes:
-    """Changes with some more; sections are merged."""
-    merged = dict(changes)
-    for key, value in more.items():
-        merged[key] = {**merged.get(key, {}), **value} if isinstance(value, Mapping) else value
-    return merged
+    @property
+    def sft(self) -> bool:
+        """No reinforcement: supervised training goes on for as long as the whole recipe took."""
+        return self.recipe == SFT_RECIPE
 
 
 NO_LENGTH: Changes = {"reward": {"length_term": False}}
 NO_JOINED: Changes = {"concatenation": {"share": 0.0}}
+NO_DYNAMIC_CLIPPING: Changes = {"dynamic_clipping": False}
 
 VARIANTS: tuple[Variant, ...] = (
-    Variant("omni-v1", "Omni v1, as grpo-builtin"),
-    Variant("sft", "SFT alone, as long", sft=True),
-    Variant("omni-v1-no-exploration", "Omni v1 without exploration", NO_LENGTH),
-    Variant("omni-v1-no-joined", "Omni v1 without concatenation", NO_JOINED),
+    Variant("omni-v1", "Omni v1", OMNI_V1),
+    Variant("sft", "SFT alone, as long as Omni v1", SFT_RECIPE),
+    Variant("omni-v1-no-exploration", "Omni v1 without exploration", OMNI_V1, NO_LENGTH),
+    Variant("omni-v1-no-joined", "Omni v1 without concatenation", OMNI_V1, NO_JOINED),
     Variant("vl", "VL", VL),
-    Variant("vl-no-dynamic-clipping", "VL without dynamic clipping", without(VL, dynamic_clipping=False)),
-    Variant("vl-no-joined", "VL without concatenation", without(VL, **NO_JOINED)),
-    Variant("vl-no-length", "VL without the length term", without(VL, **NO_LENGTH)),
+    Variant("vl-no-dynamic-clipping", "VL without dynamic clipping", VL, NO_DYNAMIC_CLIPPING),
+    Variant("vl-no-joined", "VL without concatenation", VL, NO_JOINED),
+    Variant("vl-no-length", "VL without the length term", VL, NO_LENGTH),
     Variant("vl-eco", "VL-Eco", VL_ECO),
     Variant("omni-v2", "Omni v2", OMNI_V2),
-    Variant("omni-v2-no-length", "Omni v2 without the length term", without(OMNI_V2, **NO_LENGTH)),
+    Variant("omni-v2-no-length", "Omni v2 without the length term", OMNI_V2, NO_LENGTH),
 )
 """In the order of the table. In Omni v1 exploration is the length term."""
 
