@@ -13,7 +13,7 @@ from core.errors import Cancelled, JobError
 from core.mining.rules import Answer
 from core.snapshots.folder import Split
 from core.types import Sample
-from tests.grpo_runs import TEXTS, A, H, U, attempt, card, new_run, settings_of, weights_of
+from tests.grpo_runs import A, H, U, attempt, card, new_run, settings_of, weights_of
 from tests.hard_data import write_snapshot
 from train_jobs.grpo import job as grpo
 from train_jobs.grpo.hard_rows import judged, read_hard, read_mined
@@ -104,28 +104,28 @@ def test_a_stopped_run_saves_and_goes_on_as_if_it_had_not_been_stopped(tmp_path:
     rows = [(Sample(text), H, A) for text in ("How do I bake bread?", "Who built the lighthouse?", "Is it warm?")]
     snapshot = write_snapshot(tmp_path / "snapshots" / "hard", {Split.TRAIN: rows})
     settings = settings_of(
-        prompts=1, generations=4, passes=1, micro_batch=4, epochs=1, learning_rate=1e-3, dynamic_clipping=True,
+        prompts=1, generations=4, passes=2, micro_batch=4, epochs=1, learning_rate=1e-3, dynamic_clipping=True,
         clip_high=0.2, rollouts_a_checkpoint=2, concatenation={"share": 0.0}, longest_completion=48,
     )  # fmt: skip
     straight = new_run(tmp_path / "straight", snapshot, settings)
     attempt(straight)
     stopped = new_run(tmp_path / "stopped", snapshot, settings)
 
-    def stop_after_the_first(context: JobContext, row: Mapping[str, Any]) -> None:
-        if row.get("step") == 1:
+    def stop_after_the_first_rollout(context: JobContext, row: Mapping[str, Any]) -> None:
+        if row.get("step") == 2:
             context.stop.set()
 
-    with pytest.raises(Cancelled, match="after step 1 of 3; resuming goes on"):
-        attempt(stopped, stop_after_the_first)
+    with pytest.raises(Cancelled, match="after step 2 of 6; resuming goes on"):
+        attempt(stopped, stop_after_the_first_rollout)
     saved = stopped.last_checkpoint()
     assert saved is not None
-    assert saved.step == 1
+    assert saved.step == 2
     attempt(stopped)
-    assert rollout_steps(stopped) == rollout_steps(straight) == [0, 1, 2]
-    for step in (0, 1, 2):
+    assert rollout_steps(stopped) == rollout_steps(straight) == [0, 2, 4]
+    for step in (0, 2, 4):
         assert read_rollout(stopped, step) == read_rollout(straight, step)
     bounds = [[row["clip_low"] for row in run.metrics() if "loss" in row] for run in (stopped, straight)]
-    assert bounds[0] == bounds[1] == pytest.approx([clip_bound(at, 3) for at in (1, 2, 3)])
+    assert bounds[0] == bounds[1] == pytest.approx([clip_bound(at, 6) for at in range(1, 7)])
     ends = [weights_of(Path(Registry(run.path.parent.parent).source(card(run)))) for run in (stopped, straight)]
     assert all(value.equal(ends[1][name]) for name, value in ends[0].items())
 
@@ -185,14 +185,3 @@ def _rows(run: RunFolder) -> Sequence[HardRow]:
     hard = read_hard(run)
     assert hard is not None
     return hard.rows
-
-
-def test_vllm_is_asked_for_in_a_sentence_where_it_is_missing(tmp_path: Path) -> None:
-    import importlib.util
-
-    if importlib.util.find_spec("vllm"):
-        pytest.skip("vLLM is installed here")
-    snapshot = write_snapshot(tmp_path / "snapshots" / "hard", {Split.TRAIN: TEXTS})
-    run = new_run(tmp_path, snapshot, settings_of(vllm="colocate"))
-    with pytest.raises(JobError, match="vLLM is not installed here; install it"):
-        attempt(run)

@@ -45,6 +45,13 @@ def test_the_recipes_hold_the_published_constants() -> None:
     assert all(recipe.settings.tuning == "lora" for recipe in found if recipe.name.endswith("-lora"))
 
 
+def test_every_shipped_recipe_with_dynamic_clipping_has_ratios_to_clip() -> None:
+    recipes, _ = usable_recipes(kind=JobKind.GRPO)
+    dynamic = {each.name: each.settings for each in recipes if each.settings.dynamic_clipping}
+    assert len(dynamic) == 6
+    assert all(each.updates * each.passes > 1 for each in dynamic.values())
+
+
 @pytest.mark.parametrize(("name", "paper"), SCALED.items())
 def test_a_form_for_the_builtin_guard_keeps_the_rules_of_its_paper(name: str, paper: str) -> None:
     small, whole = find_recipe(name).settings, find_recipe(paper).settings
@@ -71,6 +78,10 @@ def test_forms_for_the_builtin_guard_differ_in_the_rules_of_their_papers_alone()
         ({"reward": {"gamma": 1}}, "unknown key 'reward.gamma'; accepted are beta"),
         ({"prompts": 7, "updates": 3}, "must be a multiple of updates"),
         ({"dynamic_clipping": True}, "clip_low=0.2 and clip_high=0.3 must be equal"),
+        (
+            {"dynamic_clipping": True, "clip_high": 0.2, "updates": 1},
+            "dynamic_clipping with updates=1 and passes=1 clips nothing",
+        ),
         ({"mining": {"rule": "vl", "drop_all_wrong": True}}, "would keep no sample"),
         ({"vllm": "server"}, "vllm_address goes with vllm"),
         ({"generations": 1}, "generations = 1"),

@@ -151,7 +151,7 @@ def prepare(context: JobContext, settings: GrpoSettings, base: Base, snapshot: S
         return context.await_first(lambda: read_hard(run))
     longest = longest_prompt(settings, base)
     labelled = read_examples(snapshot, Split.TRAIN)
-    examples = [each for each in labelled if _fits(base, each.sample, longest)]
+    examples = usable(settings, base, labelled)
     if not examples:
         raise JobError(
             f"The snapshot {snapshot.manifest.name!r} has no labelled training sample that fits into {longest:,} "
@@ -214,6 +214,16 @@ def longest_prompt(settings: GrpoSettings, base: Base) -> int:
             f"the checkpoint's context of {context:,}; take a shorter one."
         )
     return room
+
+
+def usable(settings: GrpoSettings, base: Base, examples: Sequence[Example]) -> list[Example]:
+    """Those whose media the checkpoint reads and whose prompt leaves room for a completion.
+
+    Raises:
+        JobError: as `longest_prompt`.
+    """
+    longest = longest_prompt(settings, base)
+    return [each for each in examples if _fits(base, each.sample, longest)]
 
 
 def _fits(base: Base, sample: Sample, longest: int) -> bool:

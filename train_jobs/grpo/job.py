@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 from core.errors import Cancelled, JobError
 from core.snapshots.folder import Snapshot, Split
 from train_jobs.grpo.callback import make_callback
-from train_jobs.grpo.hard_rows import HardMedia, HardSet, prepare
+from train_jobs.grpo.hard_rows import HardMedia, HardSet, prepare, usable
 from train_jobs.grpo.open_rollout import remove_open
 from train_jobs.grpo.rollouts import RolloutLine, write_rollout
 from train_jobs.grpo.scoring import CompletionReader, Scored, score
@@ -48,6 +48,7 @@ def run(context: JobContext) -> None:
     check_vllm(settings)
 
     def mine_and_train(base: Base, snapshot: Snapshot) -> Trained:
+        check_texts_alone(settings, base, snapshot)
         hard = prepare(context, settings, base, snapshot)
         check_sharded(row.sample for row in hard.rows)
         print(json.dumps(dict(hard.facts)), flush=True)
@@ -69,6 +70,22 @@ def check_vllm(settings: GrpoSettings) -> None:
         raise JobError(
             f"The recipe says vllm = {settings.vllm!r}, and vLLM is not installed here; install it (Linux with an "
             "NVIDIA GPU), or set vllm = 'none' to generate with transformers."
+        )
+
+
+def check_texts_alone(settings: GrpoSettings, base: Base, snapshot: Snapshot) -> None:
+    """Refuse vLLM for pictures and videos before mining takes its time.
+
+    Raises:
+        JobError: the recipe asks for vLLM, and a sample that could be mined holds media.
+    """
+    if settings.vllm == "none":
+        return
+    shown = sum(bool(each.sample.media) for each in usable(settings, base, read_examples(snapshot, Split.TRAIN)))
+    if shown:
+        raise JobError(
+            f"vLLM generates for texts alone here, and {shown:,} of the training samples hold pictures or videos; set "
+            "vllm = 'none', or freeze a snapshot of texts."
         )
 
 
@@ -124,14 +141,10 @@ def train(
 
     Raises:
         Cancelled: it was stopped; a checkpoint was saved first.
-        JobError: vLLM cannot generate for these rows.
+        JobError: several processes cannot share a rollout.
     """
     from datasets import Dataset
 
-    if settings.vllm != "none" and any(row.sample.media for row in hard.rows):
-        raise JobError(
-            "vLLM generates for texts alone here, and some of the samples hold pictures or videos; set vllm = 'none'."
-        )
     share, groups = shared(settings, context.processes)
     order = rollout_order(hard.rows, settings)
     steps = settings.steps(len(hard.rows))
@@ -240,6 +253,16 @@ def _line(step: int, group: int, scored: Scored, advantage: float) -> RolloutLin
     )
 
 
+def left_out(settings: GrpoSettings, tokens: Sequence[int]) -> dict[str, Any]:
+    """That these tokens are never drawn, in the words of what generates: transformers, or vLLM's SamplingParams.
+
+    vLLM knows no `suppress_tokens`; its largest penalty is a bias of -100 on the logit.
+    """
+    if settings.vllm == "none":
+        return {"suppress_tokens": list(tokens)}
+    return {"logit_bias": dict.fromkeys(tokens, -100.0)}
+
+
 def trainer_arguments(context: JobContext, settings: GrpoSettings, share: Share, base: Base, steps: int) -> Any:
     """The recipe's constants in trl's words. Our rows are in their order for all epochs already: one pass over them."""
     import trl
@@ -257,7 +280,7 @@ def trainer_arguments(context: JobContext, settings: GrpoSettings, share: Share,
         top_p=settings.top_p,
         top_k=0,
         max_completion_length=settings.longest_completion,
-        generation_kwargs={"suppress_tokens": never_written(base.prompts)} if base.prompts.vision else None,
+        generation_kwargs=left_out(settings, never_written(base.prompts)) if base.prompts.vision else None,
         use_vllm=settings.vllm != "none",
         vllm_mode="server" if settings.vllm == "server" else "colocate",
         **server,

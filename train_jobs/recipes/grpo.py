@@ -145,6 +145,11 @@ class GrpoSettings(BaseModel):
             raise ValueError(
                 f"dynamic clipping has one bound; clip_low={self.clip_low} and clip_high={self.clip_high} must be equal"
             )
+        if self.dynamic_clipping and self.updates * self.passes == 1:
+            raise ValueError(
+                "dynamic_clipping with updates=1 and passes=1 clips nothing, as one update of a rollout always has the "
+                "ratio 1; set updates or passes to 2 or more, or dynamic_clipping to false"
+            )
         if (self.vllm == "server") != bool(self.vllm_address.strip()):
             raise ValueError("vllm_address goes with vllm = 'server', and with nothing else")
         return self
