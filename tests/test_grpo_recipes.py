@@ -2,12 +2,18 @@
 
 from __future__ import annotations
 
+import itertools
+from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any
 
 import pytest
 
 from core.errors import JobError
+from core.mining.rules import Answer
+from tests.grpo_runs import H, U
 from train_jobs.recipes.files import find_recipe, resolve, usable_recipes
+from train_jobs.rules.rewards import RewardForm, RewardRule, reward
 from train_jobs.runs.specs import JobKind
 
 SCALED = {
@@ -19,30 +25,95 @@ SCALED = {
 """The forms for the built-in guard, and whose rules they keep."""
 
 
-def test_the_recipes_hold_the_published_constants() -> None:
+PAPERS: Mapping[str, Mapping[str, Any]] = {
+    "grpo-omni-v1": {
+        "generations": 16, "temperature": 1.0, "top_p": 0.95, "learning_rate": 2e-6, "weight_decay": 1e-2, "kl": 0.0,
+        "clip_low": 0.2, "clip_high": 0.3, "dynamic_clipping": False, "prompts": 256, "longest_prompt": 22_528,
+        "longest_completion": 2_048, "freeze_vision": False,
+        "reward": {"form": "omni-v1", "most": 0.2, "scale": 300.0},
+        "mining": {"rule": "omni-v1", "n": 4, "temperature": 1.0, "top_p": 0.95},
+        "preprocessing": {
+            "fps": 2.0, "max_frames": 128, "frame_min_pixels": 4_096, "frame_max_pixels": 65_536,
+            "image_max_pixels": 65_536,
+        },
+    },
+    "grpo-omni-v2": {
+        "generations": 8, "temperature": 1.0, "top_p": 0.95, "learning_rate": 2e-6, "schedule": "cosine",
+        "warm_up": 0.05, "kl": 0.0, "clip_low": 0.2, "clip_high": 0.2, "dynamic_clipping": False, "prompts": 16,
+        "longest_prompt": 20_480, "longest_completion": 4_096,
+        "reward": {"form": "omni-v2", "most": 0.4, "scale": 250.0, "free": 250.0},
+        "mining": {"rule": "omni-v2", "n": 8, "temperature": 1.0, "top_p": 0.95},
+        "preprocessing": {
+            "fps": 1.0, "max_frames": 128, "frame_min_pixels": 3_136, "frame_max_pixels": 50_176,
+            "image_max_pixels": 1_605_632,
+        },
+    },
+    "grpo-vl": {
+        "generations": 16, "temperature": 1.2, "learning_rate": 1e-6, "weight_decay": 1e-2, "kl": 0.0,
+        "clip_low": 0.2, "clip_high": 0.2, "dynamic_clipping": True, "prompts": 512,
+        "reward": {"form": "vl", "beta": 1.0, "floor": 0.25},
+        "mining": {"rule": "vl", "n": 4, "temperature": 1.0, "top_p": 0.95},
+        "concatenation": {"share": 0.2},
+    },
+}  # fmt: skip
+"""METHODS.md, sections 3 (pictures), 5 (mining), 6 (rewards) and 7 (the rest): what is published, and the floors that
+section 6 names."""
+ECO = {**PAPERS["grpo-vl"], "reward": {"form": "vl", "beta": 1 / 6, "floor": 1 / 6}}
+FOR_ONE_GPU = {
+    "freeze_vision", "generations", "learning_rate", "weight_decay", "prompts", "longest_prompt", "longest_completion",
+    "image_max_pixels",
+}  # fmt: skip
+"""What the LoRA forms may have otherwise."""
+
+
+@pytest.mark.parametrize(("name", "published"), [*PAPERS.items(), ("grpo-vl-eco", ECO)])
+def test_the_recipes_hold_the_published_constants(name: str, published: Mapping[str, Any]) -> None:
+    whole, lora = (resolve(find_recipe(each)) for each in (name, f"{name}-lora"))
+    assert (whole["tuning"], lora["tuning"]) == ("full", "lora")
+    for values, scaled in ((whole, set()), (lora, FOR_ONE_GPU)):
+        for key, value in published.items():
+            if isinstance(value, Mapping):
+                kept = {part: each for part, each in value.items() if part not in scaled}
+                assert {part: values[key][part] for part in kept} == kept, key
+            elif key not in scaled:
+                assert values[key] == value, key
+        assert values["reward"]["length_term"]
+        options = (values["mask_wrong_groups"], values["mask_truncated"], values["mining"]["drop_all_wrong"])
+        assert options == (False, False, False), "as published"
+
+
+def test_every_paper_has_three_forms_and_each_file_can_be_used() -> None:
     found, problems = usable_recipes(kind=JobKind.GRPO)
     assert problems == []
-    named = {recipe.name: recipe.settings for recipe in found}
-    forms = {"grpo-omni-v1", "grpo-omni-v2", "grpo-vl", "grpo-vl-eco"}
-    assert named.keys() == forms | {f"{name}-lora" for name in forms} | SCALED.keys()
-    v1, v2, vl, eco = (named[name] for name in sorted(forms))
-    assert (v1.generations, v1.prompts, v1.learning_rate, v1.weight_decay) == (16, 256, 2e-6, 1e-2)
-    assert (v1.clip_low, v1.clip_high, v1.longest_prompt, v1.longest_completion) == (0.2, 0.3, 22_528, 2_048)
-    assert (v2.generations, v2.prompts, v2.schedule, v2.warm_up, v2.clip_high) == (8, 16, "cosine", 0.05, 0.2)
-    assert (v2.longest_prompt, v2.longest_completion, v2.mining.n) == (20_480, 4_096, 8)
-    for each in (vl, eco):
-        assert (each.generations, each.prompts, each.temperature, each.learning_rate) == (16, 512, 1.2, 1e-6)
-        assert (each.dynamic_clipping, each.clip_low, each.concatenation.share) == (True, 0.2, 0.2)
-    assert (vl.reward.beta, vl.reward.floor) == (1.0, 0.25)
-    assert (eco.reward.beta, eco.reward.floor) == pytest.approx((1 / 6, 1 / 6))
-    assert {name: (each.mining.rule, each.kl) for name, each in named.items() if name in forms} == {
-        "grpo-omni-v1": ("omni-v1", 0.0),
-        "grpo-omni-v2": ("omni-v2", 0.0),
-        "grpo-vl": ("vl", 0.0),
-        "grpo-vl-eco": ("vl", 0.0),
-    }
-    assert (v1.freeze_vision, v1.temperature, v1.top_p) == (False, 1.0, 0.95)
-    assert all(recipe.settings.tuning == "lora" for recipe in found if recipe.name.endswith("-lora"))
+    forms = [*PAPERS, "grpo-vl-eco"]
+    assert {recipe.name for recipe in found} == {*forms, *(f"{name}-lora" for name in forms), *SCALED}
+
+
+def test_what_the_vl_recipes_say_of_their_weak_spots_is_so() -> None:
+    recipes = {each.name: each for each in usable_recipes(kind=JobKind.GRPO)[0] if each.settings.reward.form == "vl"}
+    assert len(recipes) == 6
+    lengths = [*range(1, 1024, 9), 1024]
+
+    def totals(rule: RewardRule, said: Answer | None) -> list[float]:
+        return [reward(rule, said, (H, U), length, 1024).total for length in lengths]
+
+    for name, recipe in recipes.items():
+        assert all(words in recipe.differs for words in ("one very short wrong answer", "reward.floor", "'vl-ordered'"))
+        rule = recipe.settings.reward.rule()
+        assert min(totals(rule, (U, H))) == pytest.approx(-1 / rule.floor**2), "the floor bounds the outlier"
+        assert min(totals(replace(rule, floor=1e-3, beta=1.0), (U, H))) < -1e5, "which is there without it"
+        ordered = replace(rule, form=RewardForm.VL_ORDERED)
+        ranks = [totals(ordered, said) for said in ((H, U), (H, H), (U, H), None)]
+        assert all(min(higher) > max(lower) for higher, lower in itertools.pairwise(ranks))
+        crossed = totals(rule, None)[-1] > min(totals(rule, (H, H)))
+        if name.startswith(("grpo-vl-eco", "grpo-builtin-vl-eco")):
+            assert rule.floor == rule.beta
+            assert [len(set(rank)) for rank in ranks] == [1] * 4, "without a floor below beta length counts nowhere"
+            assert not crossed
+            rule = replace(rule, floor=rule.beta / 2)
+            assert totals(rule, None)[-1] > min(totals(rule, (H, H))), "and a smaller floor brings both spots back"
+        else:
+            assert crossed, "cut-off nonsense lies above a short half-right answer"
 
 
 def test_every_shipped_recipe_with_dynamic_clipping_has_ratios_to_clip() -> None:
