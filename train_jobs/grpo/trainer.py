@@ -218,7 +218,9 @@ def make_trainer(
             for start in range(0, len(input_ids), size):
                 # Of several processes each must call the model equally often.
                 at_once = size if self.accelerator.num_processes > 1 else AT_ONCE
-                for rows, columns in stretches(attention_mask[start : start + size], at_once):
+                for rows, used in stretches(attention_mask[start : start + size], at_once):
+                    # Masked completions (mask_truncated) use no column of theirs; one is computed all the same.
+                    columns = slice(used.start, max(used.stop, begin + 1))
                     numbers = [start + row for row in rows]
                     ids, mask = input_ids[numbers, columns], attention_mask[numbers, columns]
                     prompts = book.prompts([self._texts[places[number]] for number in numbers])
