@@ -70,10 +70,11 @@ class HardRow:
 
 
 def join_labels(first: Label, second: Label) -> Label:
-    """Harmful when either was; unharmful only when no side can be harmful.
+    """One side's label of a joined row: harmful = first harmful or second harmful (GuardReasoner-VL, arXiv 2505.11049;
+    METHODS.md §6); unharmful only when neither can be harmful.
 
-    A side that one of the two does not have is the other's; one that nobody labelled may be harmful, so beside an
-    unharmful one it stays unlabelled.
+    What the paper leaves open is ours: a side that one of the two does not have is the other's; one that nobody
+    labelled may be harmful, so beside an unharmful one it stays unlabelled.
     """
     both = {first, second}
     if Label.HARMFUL in both:
@@ -84,7 +85,10 @@ def join_labels(first: Label, second: Label) -> Label:
 
 
 def join_texts(first: str | None, second: str | None, separator: str) -> str | None:
-    """The texts one after the other; an empty or missing one brings no separator."""
+    """first + separator + second (texts are joined: GuardReasoner-VL, arXiv 2505.11049; METHODS.md §6).
+
+    The separator is not published. An empty or missing text brings none; none when both are missing.
+    """
     present = [text for text in (first, second) if text is not None]
     if not present:
         return None
@@ -92,9 +96,17 @@ def join_texts(first: str | None, second: str | None, separator: str) -> str | N
 
 
 def merge_pictures(pictures: Sequence[Picture], geometry: Geometry) -> Picture | None:
-    """One picture of several, none cropped: all are brought to the smallest height (side by side) or width (stacked).
+    """One picture of several (images are merged: GuardReasoner-VL, arXiv 2505.11049; METHODS.md §6), none cropped.
 
-    None when they are to stay apart, or when one picture of them would be too long and thin for the checkpoint.
+    The geometry is not published. Side by side all are brought to the smallest height h = min h_i, each h x
+    round(w_i h / h_i), and the widths add up; stacked, to the smallest width, and the heights add up.
+
+    Args:
+        pictures: at least one, each of shape (height, width, 3), uint8.
+
+    Returns:
+        Shape (height, width, 3), uint8. None when they are to stay apart, or when one picture of them would be
+        too long and thin for the checkpoint.
     """
     if geometry is Geometry.APART:
         return None
@@ -117,7 +129,12 @@ Merge = Callable[[Sequence[MediaRef]], MediaRef | None]
 
 
 def join_media(first: Sequence[MediaRef], second: Sequence[MediaRef], merge: Merge) -> tuple[MediaRef, ...]:
-    """Images of both as one picture where the first of them stood; videos in sequence."""
+    """Images of both as one picture where the first of them stood; videos in sequence (safety-aware concatenation of
+    GuardReasoner-VL, arXiv 2505.11049; METHODS.md §6; videos are ours, the paper has none).
+
+    Args:
+        merge: makes the one picture; where it gives none all media stay, first's before second's.
+    """
     every = [*first, *second]
     images = [ref for ref in every if ref.modality is Modality.IMAGE]
     merged = merge(images) if len(images) > 1 else None
@@ -148,7 +165,11 @@ def join(first: HardRow, second: HardRow, separator: str, merge: Merge) -> HardR
 
 
 def joined_count(hard: int, share: float) -> int:
-    """How many joined rows make the wanted share of the whole set: n share / (1 - share), rounded; 20% in the paper.
+    """How many joined rows j make the wanted share of the whole set: j / (n + j) = share, so j = n share / (1 - share),
+    rounded; share = 0.2 in the paper (GuardReasoner-VL, arXiv 2505.11049; METHODS.md §6).
+
+    Args:
+        hard: n, hard samples before any are joined; of one alone no pair can be made.
 
     Raises:
         ValueError: the share is not in [0, 1).
