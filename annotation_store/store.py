@@ -31,6 +31,7 @@ from annotation_store.database import (
 )
 from annotation_store.migrate import migrate
 from annotation_store.models import MediaRow, ReportRow, SampleRow, VerdictRow
+from annotation_store.queue.again import open_for
 from annotation_store.queue.items import add_reasons
 from annotation_store.rows.samples import keep_sample, read_samples, sample_key
 from annotation_store.rows.words import add_words
@@ -140,7 +141,7 @@ class AnnotationStore:
             add_reasons(connection, key, reasons_for(verdict, rules or self.rules), now)
 
     def report(self, verdict_id: str, note: str, reporter: str) -> Report:
-        """Keep that a person calls a verdict wrong.
+        """Keep that a person calls a verdict wrong, and put its sample into the queue, also where it had been decided.
 
         Each new note of the same person about the same verdict is a report of its own. A note that the person left
         before, or pressing again without one, changes nothing and gives back the report that is there.
@@ -183,7 +184,7 @@ class AnnotationStore:
                 )
             )
             add_words(connection, keys.sample_key, new=False, notes=[note])
-            add_reasons(connection, keys.sample_key, [reported(note, keys.checkpoint_id)], now)
+            open_for(connection, keys.sample_key, reported(note, keys.checkpoint_id), reporter, now)
             return _report(connection.execute(_reports().where(ReportRow.id == report_id)).one())
 
     # -- reading --------------------------------------------------------------------------------------------------

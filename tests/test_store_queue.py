@@ -12,6 +12,7 @@ from sqlalchemy import select
 from annotation_store.models import QueueItemRow
 from annotation_store.queue import next_item
 from annotation_store.queue.items import DECIDED, add_reasons
+from annotation_store.reading.trails import trail
 from annotation_store.review.claims import claim_next, heartbeat, held, release
 from annotation_store.review.decisions import recent, second_opinion, skip, submit, undo
 from annotation_store.review.progress import left, pace
@@ -72,6 +73,37 @@ def test_a_report_queues_its_sample(store: AnnotationStore) -> None:
     assert claim is not None
     assert "it is a greeting" in claim.item.reasons[0].words
     assert left(store).by_kind == {"reported": 1}
+
+
+def test_a_report_opens_a_decided_sample_again_also_for_who_decided_it(store: AnnotationStore) -> None:
+    verdict = add(store, Sample("one"), reason())
+    passed_on = claim_next(store, "bob")
+    assert passed_on is not None
+    skip(store, passed_on.token, "not my language")
+    claim = claim_next(store, "ann")
+    assert claim is not None
+    decided = submit(store, claim.token, HARMFUL).label
+    assert claim_next(store, "ann") is None
+    with watched(store) as plans:
+        store.report(verdict.id, "it is a greeting", "visitor")
+    assert plans.scans == {}
+    assert left(store) == recount(store)
+    assert left(store).by_kind == {"band": 1, "reported": 1}
+    store.report(verdict.id, "", "visitor")  # Pressing once more changes nothing.
+    assert [label.settled for label in trail(store, claim.item.sample_id).labels] == [True]
+    assert claim_next(store, "bob") is None
+    again = claim_next(store, "ann", QueueFilter(kind=ReasonKind.REPORTED))
+    assert again is not None
+    assert (again.item.stage, again.item.labels) == ("reopened", (decided,))
+    corrected = submit(store, again.token, UNHARMFUL).label
+    assert corrected.supersedes == decided.id
+    assert left(store) == recount(store)
+    assert left(store).total == 0
+    known = trail(store, claim.item.sample_id)
+    assert [label.settled for label in known.labels] == [False, True]
+    assert [(event.kind.value, event.reviewer) for event in known.events] == [
+        ("skip", "bob"), ("decide", "ann"), ("reopen", "visitor"), ("decide", "ann"),
+    ]  # fmt: skip
 
 
 def test_the_larger_weight_times_strength_comes_first_and_the_older_of_equals(store: AnnotationStore) -> None:

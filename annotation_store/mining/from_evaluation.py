@@ -21,15 +21,14 @@ from annotation_store.duplicates import text
 from annotation_store.duplicates.media_hashes import media_hashes
 from annotation_store.duplicates.passing import place, words_of
 from annotation_store.models import GroupMemberRow, GroupRow, MediaRow, QueueItemRow, TextSignatureRow
-from annotation_store.queue.items import DECIDED, OPEN, REOPENED, add_reasons, set_item
-from annotation_store.rows.events import write_event
+from annotation_store.queue.again import open_for
+from annotation_store.queue.items import DECIDED
 from annotation_store.rows.samples import keep_sample
 from annotation_store.rows.words import add_words
 from annotation_store.rules.names import named
 from annotation_store.rules.reasons import wrong_in_evaluation
 from annotation_store.store import AnnotationStore
 from annotation_store.values.reasons import Reason
-from annotation_store.values.review import EventKind
 from core.errors import StoreError
 from core.evaluation.rows import SIDES, VALIDATION, ScoredRow
 from core.media.store import MediaStore
@@ -140,12 +139,7 @@ def _open(store: AnnotationStore, scored: ScoredRow, sent_by: str) -> None:
     with store.writing("Filling the queue") as connection:
         now = now_text()
         key, _ = keep_sample(connection, scored.row.sample, now)
-        state = connection.scalar(select(QueueItemRow.state).where(QueueItemRow.sample_key == key))
-        reason = _reason(scored)
-        add_reasons(connection, key, [reason], now)
-        if state == DECIDED:
-            set_item(connection, key, now, state=OPEN, stage=REOPENED, turn=0)
-            write_event(connection, EventKind.REOPEN, key, sent_by, now, note=reason.words)
+        open_for(connection, key, _reason(scored), sent_by, now)
 
 
 def _reason(scored: ScoredRow) -> Reason:

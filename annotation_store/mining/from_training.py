@@ -13,14 +13,13 @@ from sqlalchemy import Connection, select
 
 from annotation_store.columns import now_text
 from annotation_store.models import QueueItemRow, SampleRow, VerdictRow
-from annotation_store.queue.items import DECIDED, OPEN, REOPENED, add_reasons, set_item
-from annotation_store.rows.events import write_event
+from annotation_store.queue.again import open_for
+from annotation_store.queue.items import OPEN, add_reasons
 from annotation_store.rows.labels import read_labels
 from annotation_store.rows.samples import read_samples
 from annotation_store.rules.names import named
 from annotation_store.rules.reasons import generations_wrong
 from annotation_store.store import AnnotationStore
-from annotation_store.values.review import EventKind
 from core.mining.rules import Answer
 from core.types import Sample
 
@@ -127,10 +126,10 @@ def _send(
             continue
         key, state = known[each.sample_id]
         reason = generations_wrong(each.wrong, each.answers, sources.get(each.sample_id, ""), checkpoint_id)
-        add_reasons(connection, key, [reason], now)
         how = "waiting" if state == OPEN else "opened" if state is None else "reopened" if reopen else "decided"
-        if state == DECIDED and reopen:
-            set_item(connection, key, now, state=OPEN, stage=REOPENED, turn=0)
-            write_event(connection, EventKind.REOPEN, key, sent_by, now, note=reason.words)
+        if reopen:
+            open_for(connection, key, reason, sent_by, now)
+        else:
+            add_reasons(connection, key, [reason], now)
         sent = replace(sent, **{how: getattr(sent, how) + 1})
     return sent
