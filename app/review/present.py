@@ -181,20 +181,24 @@ def marked(form: Form) -> str:
 
 
 def _marked(evidence: Evidence, at: int, steps: int) -> str:
-    if evidence.part is EvidencePart.MEDIA:
-        said = f"video {clock(evidence.start, tenths=True)} to {clock(evidence.end, tenths=True)}"
-    else:
-        words = " ".join(evidence.words.split())
-        said = f"{evidence.part.value}: “{words if len(words) <= 70 else words[:69] + '…'}”"
     options = "".join(
         f'<option value="{step}"{" selected" if evidence.step == step else ""}>step {step}</option>'
         for step in range(1, max(steps, evidence.step or 0) + 1)
     )
     return (
-        f'<li><span>{escape(said)}</span><select data-r-tie="{at}" aria-label="The step that this belongs to">'
-        f'<option value="0">no step</option>{options}</select>'
+        f"<li><span>{escape(stretch(evidence))}</span>"
+        f'<select data-r-tie="{at}" aria-label="The step that this belongs to"><option value="0">no step</option>{options}</select>'
         f'<button type="button" data-r-drop="{at}" aria-label="Take this evidence back">×</button></li>'
     )
+
+
+def stretch(evidence: Evidence) -> str:
+    """Where a piece of evidence lies, and its words; not yet escaped."""
+    if evidence.part is EvidencePart.MEDIA:
+        which = f"{evidence.position + 1}, " if evidence.position else ""
+        return f"video {which}{clock(evidence.start, tenths=True)} to {clock(evidence.end, tenths=True)}"
+    where = f"“{excerpt(evidence.words, 70)}”" if evidence.words else f"{evidence.start:.0f} to {evidence.end:.0f}"
+    return f"{evidence.part.value}: {where}"
 
 
 def near(neighbours: Sequence[Neighbour]) -> str:
@@ -281,13 +285,17 @@ def _step(step: str, number: int, form: Form) -> str:
 
 def difference(item: Item, form: Form) -> str:
     """The model's steps against the corrected ones, line by line."""
+    return changes(steps_of(item.verdict), lines_of(form.reasoning))
+
+
+def changes(before: Sequence[str], after: Sequence[str]) -> str:
+    """Steps against others, line by line; nothing where one side is empty or nothing changes."""
     import difflib
 
-    steps, before = lines_of(form.reasoning), steps_of(item.verdict)
-    if not steps or not before or steps == before:
+    if not after or not before or tuple(after) == tuple(before):
         return ""
     rows = []
-    for line in difflib.ndiff(before, steps):
+    for line in difflib.ndiff(before, after):
         if line[:1] in "-+":
             tag = "del" if line[0] == "-" else "ins"
             rows.append(f"<{tag}>{escape(line[2:])}</{tag}>")

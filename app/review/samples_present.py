@@ -6,12 +6,22 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from annotation_store.values.reasons import KIND_NAMES
-from annotation_store.values.review import EventKind, FoundPage, LabelRecord, Trail
+from annotation_store.values.review import (
+    EventKind,
+    Evidence,
+    EvidencePart,
+    FoundPage,
+    LabelRecord,
+    Reasoning,
+    Trail,
+)
+from app.markup.media import Address, veiled
 from app.markup.numbers import probability
 from app.markup.text import escape, excerpt, letters
 from app.markup.verdicts import label_words, side_rows
 from app.review.form import steps_of
-from core.types import Label, Verdict
+from app.review.present import changes, stretch
+from core.types import Label, MediaRef, Verdict
 
 if TYPE_CHECKING:
     from app.review.lineage import JobUse
@@ -26,7 +36,11 @@ def found(page: FoundPage) -> str:
     """What a search found; each opens its page."""
     if not page.found:
         return '<p class="gr-quiet">No sample has all of these words.</p>'
-    return _list(page)
+    more = (
+        f'<p class="gr-quiet" role="status">The first {len(page.found)}, newest first; there are more. Narrow the '
+        "words to see the others.</p>"
+    )
+    return (more if page.more else "") + _list(page)
 
 
 def newest(page: FoundPage) -> str:
@@ -53,10 +67,11 @@ def _list(page: FoundPage) -> str:
     return f'<ul class="gr-s-found">{"".join(rows)}</ul>'
 
 
-def page(trail: Trail, jobs: Sequence[JobUse] = ()) -> str:
+def page(trail: Trail, address: Address, jobs: Sequence[JobUse] = ()) -> str:
     """Everything that the store knows of the sample, in the order of time within each part.
 
     Args:
+        address: where the page finds the media, which stay hidden until asked for.
         jobs: those that used a snapshot which holds it.
     """
     sample = trail.sample
@@ -68,7 +83,7 @@ def page(trail: Trail, jobs: Sequence[JobUse] = ()) -> str:
         f"<code>{escape(trail.sample_id)}</code></h2>"
         f'<p class="gr-quiet">{sample.modality.value} · stored {_time(trail.created_at)} · {state}{split}</p>'
         f"{_text('Request', sample.request)}{response}"
-        + _part("Media", [f"{ref.media_type}, {ref.width} × {ref.height}, sha256 {ref.digest}" for ref in sample.media])
+        + _raw("Media", [_medium(ref, address(ref)) for ref in sample.media])
         + _part("Why it was in the queue", [f"{KIND_NAMES[r.kind]}: {r.words}" for r in trail.reasons])
         + _raw("Verdicts", [_verdict(each) for each in trail.verdicts])
         + _part("Reports", [f"{_when(r.created_at)} {r.reporter}: {r.note or '(no note)'}" for r in trail.reports])
@@ -96,6 +111,10 @@ def _job(job: JobUse) -> str:
     )
 
 
+def _medium(ref: MediaRef, url: str) -> str:
+    return f'<span class="gr-quiet">sha256 {escape(ref.digest)}</span>{veiled(ref, url)}'
+
+
 def _text(title: str, text: str) -> str:
     return f'<h3>{title}</h3><div class="gr-r-text" dir="auto">{letters(text) or "–"}</div>'
 
@@ -111,13 +130,13 @@ def _raw(title: str, lines: list[str]) -> str:
 
 
 def _verdict(verdict: Verdict) -> str:
-    steps = "".join(f"<li>{escape(step)}</li>" for step in steps_of(verdict))
     worst = probability(verdict.deliberated.worst)
     error = f'<p class="gr-r-error">{escape(verdict.error)}</p>' if verdict.error else ""
     return (
         f"<details><summary>{_time(verdict.created_at)} · {escape(verdict.checkpoint_id)} · "
         f"{verdict.decision.value} · {worst}</summary>"
-        f"{side_rows(verdict, has_response=verdict.deliberated.response is not None)}{error}<ol>{steps}</ol></details>"
+        f"{side_rows(verdict, has_response=verdict.deliberated.response is not None)}{error}"
+        f"{_steps(steps_of(verdict))}</details>"
     )
 
 
@@ -142,15 +161,38 @@ def _label(label: LabelRecord) -> str:
         f"first wrong step {said.reasoning.first_wrong_step}"
         if said.reasoning and said.reasoning.first_wrong_step
         else "",
-        *(f"evidence: {excerpt(e.words or f'{e.start:.1f} to {e.end:.1f} s', 60)}" for e in said.evidence),
+        *(_evidence(each) for each in said.evidence),
     ]
-    steps = said.reasoning.steps if said.reasoning else ()
-    written = f"<ol>{''.join(f'<li>{escape(step)}</li>' for step in steps)}</ol>" if steps else ""
     return (
         f"{_time(label.created_at)} · {escape(by)}: {sides}"
         f"{' · ' + escape(', '.join(states)) if states else ''}"
-        f"{''.join('<br>' + escape(line) for line in extra if line)}{written}"
+        f"{''.join('<br>' + escape(line) for line in extra if line)}{_reasoning(said.reasoning)}"
     )
+
+
+def _evidence(evidence: Evidence) -> str:
+    tied = f" (step {evidence.step})" if evidence.step else ""
+    said = f": {excerpt(evidence.words, 70)}" if evidence.words and evidence.part is EvidencePart.MEDIA else ""
+    return f"evidence{tied}: {stretch(evidence)}{said}"
+
+
+def _reasoning(reasoning: Reasoning | None) -> str:
+    """The corrected steps, the difference, and what the model had written."""
+    if reasoning is None:
+        return ""
+    written = _steps(reasoning.steps)
+    if not reasoning.original:
+        return written
+    if reasoning.original == reasoning.steps:
+        return f'{written}<p class="gr-quiet">These are the model\'s own steps, unchanged.</p>'
+    return (
+        f"{written}{changes(reasoning.original, reasoning.steps)}"
+        f"<details><summary>The model's own steps</summary>{_steps(reasoning.original)}</details>"
+    )
+
+
+def _steps(steps: Sequence[str]) -> str:
+    return f"<ol>{''.join(f'<li>{escape(step)}</li>' for step in steps)}</ol>" if steps else ""
 
 
 def _when(moment: str) -> str:

@@ -81,7 +81,7 @@ def build(services: Services, token: gr.Textbox, tab: gr.Tab) -> gr.Button:
                 said = f"This sample was deleted on {stone.deleted_at[:10]} by {stone.deleted_by}: {stone.reason}"
                 return {shown: message(said), removal: gr.Column(visible=False), named: sample_id}
             known = trail(services.store(), sample_id)
-            html = present.page(known, jobs_of(services, known.snapshots))
+            html = present.page(known, services.addresses.of, jobs_of(services, known.snapshots))
         except GuardroomError as error:
             return {shown: message(str(error), "bad"), removal: gr.Column(visible=False), named: sample_id}
         return {shown: html, removal: gr.Column(visible=True), sure: gr.Group(visible=False), named: sample_id}
