@@ -187,7 +187,8 @@ def _marked(evidence: Evidence, at: int, steps: int) -> str:
     )
     return (
         f"<li><span>{escape(stretch(evidence))}</span>"
-        f'<select data-r-tie="{at}" aria-label="The step that this belongs to"><option value="0">no step</option>{options}</select>'
+        f'<select data-r-tie="{at}" aria-label="The step that this belongs to">'
+        f'<option value="0">no step</option>{options}</select>'
         f'<button type="button" data-r-drop="{at}" aria-label="Take this evidence back">×</button></li>'
     )
 
