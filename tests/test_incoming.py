@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 import importlib
 import json
 import os
@@ -13,12 +14,14 @@ from typing import Any
 import numpy as np
 import pytest
 from PIL import Image
+from sqlalchemy import update
 
 from annotation_store.incoming.bulk import CHUNK
 from annotation_store.incoming.previewing import preview
 from annotation_store.incoming.proposing import propose
-from annotation_store.incoming.running import Queueing, refused_rows, run_import
+from annotation_store.incoming.running import Queueing, refused_rows, run_import, write_refused
 from annotation_store.incoming.values import Columns, Form, ImportLimits, ImportReport
+from annotation_store.models import RefusedRow
 from annotation_store.reading.trails import trail
 from annotation_store.review.progress import left
 from annotation_store.store import AnnotationStore
@@ -255,6 +258,22 @@ def test_every_refused_row_has_its_reason_and_the_others_come_in(
     assert [number for number, words in expected.items() if words not in found[number]] == []
     assert (report.rows, report.refused) == (2, 14)
     assert not any("secret" in path.name for path in media.root.rglob("*"))
+
+
+def test_all_refused_rows_come_out_as_csv_and_none_is_a_formula(
+    store: AnnotationStore, media: MediaStore, folder: Path, tmp_path: Path
+) -> None:
+    path = lines(folder / "set.jsonl", {"request": "good"}, *({"request": [each]} for each in "abc"))
+    report = take(store, media, path, columns=propose(["request"]))
+    with store.writing("Writing as a hostile file would have it") as connection:
+        connection.execute(update(RefusedRow).where(RefusedRow.row == 3).values(reason='=1+1, "x"'))
+    assert write_refused(store, report.batch_id, tmp_path / "refused.csv", page=2) == 3
+    with (tmp_path / "refused.csv").open(encoding="utf-8", newline="") as file:
+        rows = list(csv.reader(file))
+    assert rows[0] == ["row", "reason"]
+    assert [row[0] for row in rows[1:]] == ["2", "3", "4"]
+    assert rows[2][1] == '\'=1+1, "x"'
+    assert "a text is expected" in rows[1][1]
 
 
 def test_what_stands_around_an_object_in_its_line_is_space_or_a_reason_to_refuse_it(

@@ -9,5 +9,5 @@ sharegpt        conversations: request, response, labels and reasoning out of th
 interpreting    from a row of a file to a sample with its label
 chunk, bulk     import_rows: some thousand rows a transaction, through executemany
 previewing      preview: the first rows, nothing stored (without sqlalchemy)
-running         run_import, refused_rows
+running         run_import, refused_rows, write_refused
 """

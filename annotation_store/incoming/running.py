@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -25,6 +26,7 @@ from annotation_store.incoming.values import (
     Refused,
 )
 from annotation_store.models import ImportBatchRow, RefusedRow
+from annotation_store.outgoing.cells import write_cell
 from annotation_store.store import AnnotationStore
 from annotation_store.values.reasons import Reason, ReasonKind
 from core.errors import InputError, StoreError
@@ -177,3 +179,25 @@ def refused_rows(store: AnnotationStore, batch_id: str, limit: int = 200, after:
             .limit(limit)
         )
         return [Refused(row.row, row.reason) for row in rows]
+
+
+def write_refused(store: AnnotationStore, batch_id: str, path: Path, page: int = 10_000) -> int:
+    """Write all stored refusals of an import as CSV, in the order of the file; the number of rows.
+
+    Formulas are made harmless (`outgoing.cells`).
+
+    Args:
+        page: rows that are held at once.
+
+    Raises:
+        StoreError: there is no such import, or the database failed.
+        OSError: the file cannot be written.
+    """
+    written = after = 0
+    with path.open("w", encoding="utf-8", newline="") as file:
+        out = csv.writer(file, quoting=csv.QUOTE_ALL)
+        out.writerow(["row", "reason"])
+        while rows := refused_rows(store, batch_id, page, after):
+            out.writerows((each.row, write_cell(each.reason)) for each in rows)
+            written, after = written + len(rows), rows[-1].row
+    return written

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import shutil
 import tempfile
 from collections.abc import Iterator
@@ -23,6 +24,8 @@ from core.errors import GuardroomError
 
 if TYPE_CHECKING:
     from annotation_store.reading.selecting import Selection
+
+log = logging.getLogger(__name__)
 
 Changes = dict[Any, Any]
 
@@ -144,6 +147,7 @@ def _import_part(services: Services, token: gr.Textbox, hidden: dict[str, Any]) 
                 start = gr.Button("Import", variant="primary", size="sm", elem_id="gr-d-start")
                 stop = gr.Button("Stop", size="sm", elem_id="gr-d-stop", interactive=False)
         told = gr.HTML("", js_on_load=None, apply_default_css=False, elem_id="gr-d-told")
+        refused = gr.File(label="All refused rows", visible=False, elem_id="gr-d-refused")
 
     def preview(file: str | None, path: str, offered: str, http: gr.Request) -> Changes:
         from annotation_store.incoming.previewing import preview as previewed
@@ -152,7 +156,12 @@ def _import_part(services: Services, token: gr.Textbox, hidden: dict[str, Any]) 
             services.gate.check(offered, http.headers)
             found = previewed(brought(file, path, services.uploads))
         except GuardroomError as error:
-            return {shown: message(str(error), "bad"), mapping: gr.Column(visible=False), told: ""}
+            return {
+                shown: message(str(error), "bad"),
+                mapping: gr.Column(visible=False),
+                told: "",
+                refused: gr.File(visible=False),
+            }
         proposed = found.proposed.named()
         choices = [("–", ""), *((name, name) for name in found.columns)]
         return {
@@ -160,6 +169,7 @@ def _import_part(services: Services, token: gr.Textbox, hidden: dict[str, Any]) 
             mapping: gr.Column(visible=True),
             source: found.source,
             told: "",
+            refused: gr.File(visible=False),
             **{
                 each: gr.Dropdown(choices, value=proposed.get(name, ""))
                 for name, each in zip(FIELDS, columns, strict=True)
@@ -168,7 +178,7 @@ def _import_part(services: Services, token: gr.Textbox, hidden: dict[str, Any]) 
 
     gr.on(
         [look.click, path.submit, file.upload], preview, [file, path, token],
-        [shown, mapping, source, told, *columns], **hidden,
+        [shown, mapping, source, told, refused, *columns], **hidden,
     )  # fmt: skip
 
     def go(may: bool, file: str | None, path: str, named: str, wanted: str, *picked: str) -> Iterator[Changes]:
@@ -176,15 +186,16 @@ def _import_part(services: Services, token: gr.Textbox, hidden: dict[str, Any]) 
             yield {told: gr.skip()}
             return
         try:
-            for said in _importing(services, brought(file, path, services.uploads), named, wanted, picked):
-                yield {told: said} | _busy(stop, True)
+            for said, written in _importing(services, brought(file, path, services.uploads), named, wanted, picked):
+                listed = gr.File(str(written), visible=True) if written else gr.File(visible=False)
+                yield {told: said, refused: listed} | _busy(stop, True)
         except GuardroomError as error:
             yield {told: message(str(error), "bad")}
         yield _busy(stop, False)
 
     allowed = gr.State(False)
     ended = start.click(_asked(services), token, [allowed, told], **hidden).then(
-        go, [allowed, file, path, source, queueing, *columns], [told, stop], concurrency_limit=4, **hidden
+        go, [allowed, file, path, source, queueing, *columns], [told, refused, stop], concurrency_limit=4, **hidden
     )
     stop.click(lambda: services.tasks.stop("import"), None, None, queue=False, **hidden)
     return ended
@@ -208,8 +219,11 @@ def _asked(services: Services) -> Any:
     return ask
 
 
-def _importing(services: Services, place: Path, source: str, wanted: str, picked: tuple[str, ...]) -> Iterator[str]:
-    from annotation_store.incoming.running import Queueing, refused_rows, run_import
+def _importing(
+    services: Services, place: Path, source: str, wanted: str, picked: tuple[str, ...]
+) -> Iterator[tuple[str, Path | None]]:
+    """What is to be said, and at the end the file with all refused rows where there are any."""
+    from annotation_store.incoming.running import Queueing, refused_rows, run_import, write_refused
 
     store = services.store()
     columns = Columns.from_named({name: column for name, column in zip(FIELDS, picked, strict=True) if column})
@@ -221,12 +235,22 @@ def _importing(services: Services, place: Path, source: str, wanted: str, picked
         )  # fmt: skip
 
     task = services.tasks.begin("import", work)
-    yield progress_bar(0, "Reading…")
+    yield progress_bar(0, "Reading…"), None
     for progress in task.follow():
-        yield present.importing(progress)
+        yield present.importing(progress), None
     report = task.outcome.result()
     services.compare_soon()
-    yield present.imported(report, refused_rows(store, report.batch_id, REFUSED_SHOWN) if report.refused else ())
+    if not report.refused:
+        yield present.imported(report, ()), None
+        return
+    written: Path | None = None
+    try:
+        written = Path(tempfile.mkdtemp(prefix="refused-", dir=services.uploads)) / "refused.csv"
+        write_refused(store, report.batch_id, written)
+    except OSError as error:  # A full disk takes the list away, not what was imported.
+        log.warning("The list of refused rows could not be written: %s", error)
+        written = None
+    yield present.imported(report, refused_rows(store, report.batch_id, REFUSED_SHOWN)), written
 
 
 # -- export -----------------------------------------------------------------------------------------------------------
