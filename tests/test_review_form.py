@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from dataclasses import replace
 
 import pytest
 
@@ -51,8 +52,23 @@ def test_the_original_steps_stay_beside_the_corrected_ones() -> None:
     assert lines_of(form.reasoning) == STEPS[:2]
     draft = draft_of(form, item(sample))
     assert draft.reasoning == Reasoning(STEPS[:2], STEPS, 2)
-    assert marked_wrong(form, 2, STEPS).first_wrong is None
+    assert marked_wrong(form, 2, STEPS) == Form(request="unharmful")
     assert marked_wrong(form, 9, STEPS) == form
+
+
+def test_marking_a_step_never_touches_what_was_written_and_pressing_again_brings_back_what_was_there() -> None:
+    written = as_lines(("The user asks.", "It is about bread.", "So the request is unharmful."))
+    form = marked_wrong(Form(reasoning=written), 2, STEPS)
+    assert (form.first_wrong, form.reasoning) == (2, written)
+    form = marked_wrong(form, 3, STEPS)
+    assert (form.first_wrong, form.reasoning) == (3, written)
+    assert marked_wrong(form, 3, STEPS).reasoning == written
+    adopted = Form(reasoning=as_lines(STEPS))
+    form = marked_wrong(marked_wrong(adopted, 1, STEPS), 2, STEPS)
+    assert lines_of(form.reasoning) == STEPS[:2]
+    assert marked_wrong(form, 2, STEPS).reasoning == adopted.reasoning
+    rewritten = replace(form, reasoning=form.reasoning + " And bread.")
+    assert marked_wrong(rewritten, 2, STEPS).reasoning == rewritten.reasoning
 
 
 def test_marked_words_are_those_of_the_stored_text() -> None:

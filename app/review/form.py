@@ -30,6 +30,8 @@ class Form:
     """The corrected steps, one a line; empty when nothing is said about the reasoning."""
     first_wrong: int | None = None
     """In the model's steps, from 1."""
+    before_mark: str = ""
+    """The reasoning as it stood before a step was marked, which taking the mark back restores."""
     evidence: tuple[Evidence, ...] = ()
 
 
@@ -100,12 +102,26 @@ def _reasoning(form: Form, verdict: Verdict | None) -> Reasoning | None:
 
 
 def marked_wrong(form: Form, step: int, steps: Sequence[str]) -> Form:
-    """Mark the first wrong step, or take the mark back. The field then holds all up to that step, to be rewritten."""
+    """Mark the first wrong step, or take the mark back.
+
+    The field then holds the model's steps up to that one, to be rewritten; with the mark taken back, what stood there
+    before. What a person wrote, or let the guard write, is never touched.
+    """
     if not 1 <= step <= len(steps):
         return form
+    untouched = is_models_own(form.reasoning, steps)
     if form.first_wrong == step:
-        return replace(form, first_wrong=None)
-    return replace(form, first_wrong=step, reasoning=as_lines(steps[:step]))
+        return replace(form, first_wrong=None, reasoning=form.before_mark if untouched else form.reasoning)
+    if not untouched:
+        return replace(form, first_wrong=step)
+    before = form.reasoning if form.first_wrong is None else form.before_mark
+    return replace(form, first_wrong=step, reasoning=as_lines(steps[:step]), before_mark=before)
+
+
+def is_models_own(reasoning: str, steps: Sequence[str]) -> bool:
+    """Whether the field holds nothing but the model's first steps, none to all of them."""
+    written = lines_of(reasoning)
+    return any(written == lines_of(as_lines(steps[:count])) for count in range(len(steps) + 1))
 
 
 def with_evidence(form: Form, message: Mapping[str, Any], sample: Sample) -> Form:

@@ -21,6 +21,7 @@ from app.review.form import (
     draft_of,
     filled_from,
     filled_with,
+    is_models_own,
     marked_wrong,
     steps_of,
     tied,
@@ -202,6 +203,7 @@ class _Review:
             if desk is None or desk.now is None:
                 return {parts.said: gr.skip()}
             item = desk.now.claim.item
+        written = form.reasoning
         try:
             at = asked.get("at")
             at = at if isinstance(at, int) else -1
@@ -218,11 +220,14 @@ class _Review:
                     form = tied(form, at, step)
         except (GuardroomError, ValueError) as error:
             return {parts.said: message(str(error), "bad")}
-        changed: Changes = {parts.form: form, parts.said: ""}
+        own = form.first_wrong is None or is_models_own(form.reasoning, steps_of(item.verdict))
+        kept = asked["do"] == "wrong" and not own
+        said = "Marked; your text stays. To begin with the model's steps, press a, then the number." if kept else ""
+        changed: Changes = {parts.form: form, parts.said: message(said)}
         if asked["do"] == "wrong":
             changed |= {
                 parts.model: present.model(item, form),
-                parts.reasoning: form.reasoning,
+                parts.reasoning: form.reasoning if form.reasoning != written else gr.skip(),
                 parts.difference: present.difference(item, form),
             }
         else:
