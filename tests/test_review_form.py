@@ -135,3 +135,5 @@ def test_a_continuation_that_ends_against_the_reviewers_label_is_said_to_do_so()
 def test_a_warning_beside_the_next_item_says_that_it_is_about_the_item_before() -> None:
     assert present.stored(()) == ""
     assert "item before" in present.stored(("The reasoning is unclear.",))
+    assert present.sent((), labelled=True) == "Sent to another reviewer, with your label kept."
+    assert "About that item: The reasoning is unclear." in present.sent(("The reasoning is unclear.",), labelled=True)

@@ -344,6 +344,15 @@ def test_unclear_reasoning_warns_and_is_stored(store: AnnotationStore) -> None:
     assert check_draft(HARMFUL, Sample("x")) == ()
 
 
+def test_a_label_that_goes_with_a_second_opinion_is_warned_of_like_any_other(store: AnnotationStore) -> None:
+    add(store, Sample("look"), reason())
+    token = take(store).token
+    draft = replace(HARMFUL, reasoning=Reasoning(("A knife is seen.",)))
+    sent = second_opinion(store, token, "unsure", draft)
+    assert sent.warnings == ("The reasoning does not say clearly that the request is harmful.",)
+    assert second_opinion(store, token, "unsure", draft).event == sent.event
+
+
 def test_a_failure_in_the_middle_of_a_decision_stores_nothing_of_it(
     store: AnnotationStore, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -39,6 +39,7 @@ from annotation_store.values.review import (
     LabelDraft,
     LabelRecord,
     Recent,
+    SentOn,
     Submitted,
     Undone,
 )
@@ -117,7 +118,7 @@ def second_opinion(
     *,
     categories: Collection[str] | None = None,
     policy_version: str | None = None,
-) -> EventRecord:
+) -> SentOn:
     """Ask for another reviewer's opinion, with or without a label of one's own. It is never offered to the asker again.
 
     The next label stands beside this one and counts, unless it is taken back.
@@ -134,11 +135,12 @@ def second_opinion(
         except StaleClaim:
             if (known := handed_in(connection, token, EventKind.SECOND_OPINION)) is None:
                 raise
-            return read_events(connection, [known])[0]
+            return SentOn(read_events(connection, [known])[0], ())
         key, now = held.key, held.now
         label_key, label_id = None, None
+        warnings: tuple[str, ...] = ()
         if draft is not None:
-            check_draft(draft, held.sample, categories)
+            warnings = check_draft(draft, held.sample, categories)
             label_key, label = give_label(connection, held, draft, policy_version)
             label_id = label.id
         event = end(connection, EventKind.SECOND_OPINION, held, note=why, label_key=label_key, label_id=label_id)
@@ -147,7 +149,7 @@ def second_opinion(
         )
         set_item(connection, key, now, state=OPEN, stage=SECOND, turn=0)
         add_words(connection, key, new=False, notes=[why])
-        return event
+        return SentOn(event, warnings)
 
 
 def undo(store: AnnotationStore, reviewer: str, event_id: str | None = None, lease_s: float = LEASE_S) -> Undone:

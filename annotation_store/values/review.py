@@ -178,6 +178,15 @@ class Submitted:
 
 
 @dataclass(frozen=True, slots=True)
+class SentOn:
+    """An item that goes to another reviewer."""
+
+    event: EventRecord
+    warnings: tuple[str, ...]
+    """As in `Submitted`, about the label that went with it."""
+
+
+@dataclass(frozen=True, slots=True)
 class Undone:
     """An action that was taken back."""
 

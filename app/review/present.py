@@ -360,6 +360,12 @@ def stored(warnings: Sequence[str]) -> str:
     return f"Stored. About the item before this one: {' '.join(warnings)} Press z to change it." if warnings else ""
 
 
+def sent(warnings: Sequence[str], *, labelled: bool) -> str:
+    """The same of an item that goes to another reviewer, with a label or without."""
+    said = "Sent to another reviewer" + (", with your label kept." if labelled else ".")
+    return f"{said} About that item: {' '.join(warnings)} Press z to change it." if warnings else said
+
+
 def windows() -> str:
     """The map of keys and the question for a reason: two dialogs that the script opens."""
     groups = "".join(

@@ -182,8 +182,8 @@ class _Review:
                 case "second":
                     labelled = form.request or form.response
                     draft = draft_of(form, desk.now.claim.item) if labelled and desk.now else None
-                    desk.second_opinion(store, why, draft, self.policy)
-                    return "Sent to another reviewer" + (", with your label kept." if draft else ".")
+                    sent = desk.second_opinion(store, why, draft, self.policy)
+                    return present.sent(sent.warnings, labelled=draft is not None)
                 case "undo":
                     undone, label = desk.undo(store, asked.get("event") or None)
                     if undone.claim is None:

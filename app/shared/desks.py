@@ -14,7 +14,16 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from annotation_store.values.review import Claim, EventRecord, LabelDraft, LabelRecord, QueueFilter, Submitted, Undone
+from annotation_store.values.review import (
+    Claim,
+    EventRecord,
+    LabelDraft,
+    LabelRecord,
+    QueueFilter,
+    SentOn,
+    Submitted,
+    Undone,
+)
 from core.errors import GuardroomError, StaleClaim, StoreError
 from core.policy import Policy
 
@@ -188,7 +197,7 @@ class Desk:
             self.advance(store)
             return done
 
-    def second_opinion(self, store: AnnotationStore, why: str, draft: LabelDraft | None, policy: Policy) -> EventRecord:
+    def second_opinion(self, store: AnnotationStore, why: str, draft: LabelDraft | None, policy: Policy) -> SentOn:
         """Ask another reviewer, with one's own label where there is one, and go to the next.
 
         Raises:

@@ -80,7 +80,7 @@ def review_until_killed(database: Path, said: Path, name: str, seed: int) -> Non
             elif way < 0.9:
                 acknowledge("event", skip(store, claim.token, "not now").id)
             else:
-                acknowledge("event", second_opinion(store, claim.token, "unsure", draft_for(claim, dice)).id)
+                acknowledge("event", second_opinion(store, claim.token, "unsure", draft_for(claim, dice)).event.id)
             if dice.random() < 0.1:
                 with suppress(StoreError):  # another reviewer may have acted on it since
                     acknowledge("event", undo(store, name).event.id)
