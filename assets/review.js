@@ -6,6 +6,7 @@
   const shown = (element) => Boolean(element && element.offsetParent !== null);
   let message = null;
   let from = null;
+  let begun = null;
   let asking = null;
   let chord = false;
 
@@ -18,6 +19,7 @@
   window.guardroomReview = {
     take: () => message,
     page: () => { const id = wanted; wanted = null; return id; },
+    video: () => video(),
   };
 
   // -- how media are shown: safe unless this browser was told otherwise
@@ -55,6 +57,7 @@
     if (now === item) return;
     item = now;
     from = null;
+    used = null;
     hint(false);
     // What has the focus belongs to the item before: Enter must mean submit again.
     const focused = document.activeElement;
@@ -76,7 +79,16 @@
     childList: true, subtree: true, attributes: true, attributeFilter: ["data-item"],
   });
 
-  const video = () => $("#gr-r-media video");
+  // Of several videos the keys belong to the one that was played or pressed last. A loop of another one is no such play.
+  let used = null;
+  const use = (event) => {
+    if (!event.target.matches?.("#gr-r-media video")) return;
+    used = event.target;
+    $("[data-r-rate]").textContent = `${used.playbackRate}×`;
+  };
+  document.addEventListener("play", use, true);
+  document.addEventListener("pointerdown", use, true);
+  const video = () => (used?.isConnected ? used : $("#gr-r-media video"));
   const rate = (factor) => {
     const player = video();
     if (!player) return;
@@ -112,8 +124,9 @@
     if (!player) return;
     if (!end) {
       from = player.currentTime;
+      begun = player;
       $("[data-r-from]").textContent = `from ${clock(from)}`;
-    } else if (from !== null) {
+    } else if (from !== null && begun === player) {
       const [a, b] = [Math.min(from, player.currentTime), Math.max(from, player.currentTime)];
       from = null;
       $("[data-r-from]").textContent = "";
@@ -200,6 +213,8 @@
     to: () => stretch(true),
     reveal: () => $("#gr-r-media .gr-r-media")?.toggleAttribute("data-revealed"),
     blur: () => change("blur", settings().blur === false),
+    grey: () => change("grey", settings().grey === false),
+    mute: () => change("mute", settings().mute === false),
     play: () => video() && (video().paused ? video().play() : video().pause()),
     back: () => step(-1),
     on: () => step(1),
@@ -211,11 +226,12 @@
     skip: () => ask("skip", "Why skip it?"),
     second: () => ask("second", "Why a second opinion?"),
     undo: () => send({ do: "undo" }),
+    reopen: () => send({ do: "reopen" }),
     policy: () => { const page = $("#gr-r-policy"); if (page) page.open = !page.open; },
     help: () => open($("#gr-r-map")),
     leave: () => document.activeElement?.blur(),
   };
-  const always = new Set(["undo", "help"]);
+  const always = new Set(["undo", "reopen", "help"]);
 
   const typing = (element) =>
     element.isContentEditable ||

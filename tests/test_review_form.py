@@ -25,7 +25,7 @@ from app.review.reasoning import concluded
 from core.errors import InputError
 from core.policy import load_policy
 from core.settings import ASSETS
-from core.types import Assessment, Label, Sample
+from core.types import Assessment, Label, MediaRef, Modality, Sample
 from tests.verdicts import verdict_on
 
 STEPS = ("The user asks.", "It is about a lock.", "So the request is harmful.")
@@ -78,6 +78,17 @@ def test_marked_words_are_those_of_the_stored_text() -> None:
     assert with_evidence(form, {"part": "request", "start": 2, "end": 7}, sample) == form
     assert tied(form, 0, 2).evidence[0].step == 2
     assert without_evidence(form, 0) == Form()
+
+
+def test_the_same_stretch_of_two_videos_is_two_pieces_of_evidence() -> None:
+    clips = tuple(MediaRef(each * 64, "video/mp4", Modality.VIDEO, 9, 32, 32, 4.0, 100) for each in "ab")
+    form = Form()
+    for position in (0, 1, 1):
+        form = with_evidence(
+            form, {"part": "media", "start": 1, "end": 2, "position": position}, Sample("x", media=clips)
+        )
+    assert [each.position for each in form.evidence] == [0, 1]
+    assert "video 2, 0:01.0 to 0:02.0" in present.marked(form)
 
 
 @pytest.mark.parametrize(

@@ -30,9 +30,9 @@ class Form:
     """The corrected steps, one a line; empty when nothing is said about the reasoning."""
     first_wrong: int | None = None
     """In the model's steps, from 1."""
+    evidence: tuple[Evidence, ...] = ()
     before_mark: str = ""
     """The reasoning as it stood before a step was marked, which taking the mark back restores."""
-    evidence: tuple[Evidence, ...] = ()
 
 
 def steps_of(verdict: Verdict | None) -> tuple[str, ...]:
@@ -144,7 +144,8 @@ def with_evidence(form: Form, message: Mapping[str, Any], sample: Sample) -> For
         if not 0 <= start < end <= len(text):
             raise InputError("No words are marked; select some in the request or the response.")
         found = Evidence(part, start, end, text[int(start) : int(end)])
-    known = tuple(each for each in form.evidence if (each.part, each.start, each.end) != (part, start, end))
+    same = (found.part, found.start, found.end, found.position)
+    known = tuple(each for each in form.evidence if (each.part, each.start, each.end, each.position) != same)
     return replace(form, evidence=(*known, found))
 
 

@@ -43,6 +43,8 @@ KEYS: dict[str, tuple[Key, ...]] = {
     "Media": (
         Key(("r",), "reveal", "reveal, and hide again"),
         Key(("b",), "blur", "blur always, or not"),
+        Key(("w",), "grey", "greyscale always, or not"),
+        Key(("q",), "mute", "muted always, or not"),
         Key(("k", " "), "play", "play and pause", "k or Space"),
         Key((",",), "back", "one frame back"),
         Key((".",), "on", "one frame on"),
@@ -54,6 +56,7 @@ KEYS: dict[str, tuple[Key, ...]] = {
         Key(("s",), "skip", "skip, with a reason"),
         Key(("o",), "second", "ask for a second opinion"),
         Key(("z",), "undo", "undo the last decision"),
+        Key(("l",), "reopen", "open your latest decision again, to correct it"),
         Key(("p",), "policy", "show or hide the policy"),
         Key(("?",), "help", "this map"),
         Key(("Escape",), "leave", "leave a field, close a window", "Esc"),

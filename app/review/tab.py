@@ -190,7 +190,7 @@ class _Review:
                         return "Taken back; another reviewer holds the item at the moment."
                     return filled_with(label, undone.claim.item.verdict) if label else Form()
                 case "reopen":
-                    desk.reopen(store, str(asked.get("sample") or ""))
+                    desk.reopen(store, str(asked.get("sample") or "") or None)
                     return ""
             return ""
 

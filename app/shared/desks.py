@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING
 
 from annotation_store.values.review import (
     Claim,
+    EventKind,
     EventRecord,
     LabelDraft,
     LabelRecord,
@@ -232,15 +233,28 @@ class Desk:
                 self.take(store, undone.claim)
             return undone, labels.get(undone.event.undoes or "")
 
-    def reopen(self, store: AnnotationStore, sample_id: str) -> None:
+    def reopen(self, store: AnnotationStore, sample_id: str | None = None) -> None:
         """Put a decided sample on the desk again.
 
+        Args:
+            sample_id: which; the reviewer's latest decision that stands and does not lie here by default.
+
         Raises:
-            StoreError: another reviewer holds it, or it is not there.
+            StoreError: another reviewer holds it, it is not there, or nothing was decided yet.
         """
-        from annotation_store.review.decisions import reopen
+        from annotation_store.review.decisions import recent, reopen
 
         with self.lock:
+            if sample_id is None:
+                here = self.now.claim.item.sample_id if self.now else None
+                decided = [
+                    each.event.sample_id
+                    for each in recent(store, self.reviewer)
+                    if each.event.kind is EventKind.DECIDE and not each.event.undone and each.event.sample_id != here
+                ]
+                if not decided:
+                    raise StoreError("There is no decision of yours to open again.")
+                sample_id = decided[0]
             self.take(store, reopen(store, sample_id, self.reviewer))
 
     def _token(self) -> str:
