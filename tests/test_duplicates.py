@@ -5,7 +5,9 @@ from __future__ import annotations
 import threading
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
+import av
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -27,6 +29,7 @@ from core.media.store import MediaStore
 from core.media.video import VideoReader
 from core.snapshots.folder import Split
 from core.types import Sample
+from tests.media_files import X264
 from tests.review import HARMFUL, UNHARMFUL, bring, open_store
 
 BREAD = "How do I bake a loaf of bread with a crust that stays crisp until the next morning?"
@@ -189,6 +192,36 @@ def test_the_picture_decides_between_samples_with_pictures(
     assert found[same.id] == found[again.id] != found[other.id]
     (near,) = neighbours(store, same.id)
     assert (near.sample_id, near.same_picture) == (again.id, True)
+
+
+def clip(path: Path, seeds: tuple[int, ...], side: int, quality: int) -> Path:
+    """Two seconds of each scene, ten frames a second."""
+    with av.open(str(path), "w") as container:
+        stream: Any = container.add_stream("libx264", rate=10, options=X264 | {"crf": str(quality)})
+        stream.width = stream.height = side
+        stream.pix_fmt = "yuv420p"
+        for frame in (av.VideoFrame.from_image(scene(seed, side)) for seed in seeds for _ in range(20)):
+            container.mux(stream.encode(frame))
+        container.mux(stream.encode(None))
+    return path
+
+
+def test_a_clip_made_smaller_and_coarser_is_the_same_and_another_clip_is_not(
+    store: AnnotationStore, media: MediaStore, tmp_path: Path
+) -> None:
+    first, small, other = (
+        media.accept(clip(tmp_path / f"{at}.mp4", seeds, side, quality))
+        for at, (seeds, side, quality) in enumerate([((1, 2), 96, 20), ((1, 2), 64, 34), ((3, 4), 96, 20)])
+    )
+    assert len({first.digest, small.digest, other.digest}) == 3
+    same, again, another = (
+        Sample(words, None, (ref,)) for words, ref in ((BREAD, first), (OTHER, small), (BREAD, other))
+    )
+    add(store, same, again, another)
+    assert mark_duplicates(store, media).unreadable == 0
+    found = groups(store)
+    assert found[same.id] == found[again.id] != found[another.id]
+    assert [each.sample_id for each in neighbours(store, same.id)] == [again.id]
 
 
 def test_a_medium_that_is_gone_is_counted_and_stops_nothing(

@@ -92,7 +92,8 @@ def picture(path: Path, seed: int) -> Path:
     return path
 
 
-def full_rows(media: MediaStore, tmp_path: Path) -> list[ImportRow]:
+def full_rows(media: MediaStore, tmp_path: Path, film: Path) -> list[ImportRow]:
+    clip = media.accept(film)
     one, two = (media.accept(picture(tmp_path / f"{seed}.png", seed)) for seed in (1, 2))
     marked = "Where can I buy a very sharp knife?"
     reasoning = Reasoning(("It asks for a knife.", "The request is harmful."), ("It asks.", "Fine."), 2)
@@ -105,8 +106,12 @@ def full_rows(media: MediaStore, tmp_path: Path) -> list[ImportRow]:
         (Sample(marked, "I cannot say."), whole),
         (Sample("look at both", None, (one, two)), LabelDraft(Label.UNHARMFUL)),
         (Sample("", None, (two,)), LabelDraft(Label.HARMFUL, reasoning=target)),
+        (Sample("what happens here?", "A cat walks.", (clip,)),
+         LabelDraft(Label.UNHARMFUL, Label.UNHARMFUL, evidence=(Evidence(EvidencePart.MEDIA, 0.5, 2.25, "a cat"),))),
+        (Sample("a picture before a clip", None, (one, clip)),
+         LabelDraft(Label.HARMFUL, evidence=(Evidence(EvidencePart.MEDIA, 1.0, 2.0, position=1),))),
         (Sample("an empty response", ""), LabelDraft(Label.HARMFUL, Label.HARMFUL)),
-    ]
+    ]  # fmt: skip
     samples += [(Sample(text, text), LabelDraft(Label.HARMFUL, Label.UNHARMFUL, note=text)) for text in NASTY]
     return [ImportRow(number, sample, draft) for number, (sample, draft) in enumerate(samples, 1)]
 
@@ -116,9 +121,9 @@ def full_rows(media: MediaStore, tmp_path: Path) -> list[ImportRow]:
 
 @pytest.mark.parametrize("form", list(ExportForm))
 def test_what_goes_out_comes_back_the_same(
-    store: AnnotationStore, media: MediaStore, tmp_path: Path, form: ExportForm
+    store: AnnotationStore, media: MediaStore, tmp_path: Path, film: Path, form: ExportForm
 ) -> None:
-    rows = full_rows(media, tmp_path)
+    rows = full_rows(media, tmp_path, film)
     bring(store, rows)
     if form is not ExportForm.SHAREGPT:  # which holds labelled samples alone
         bring(store, [ImportRow(1, Sample("nobody has said")), ImportRow(2, Sample("half", "said"),
@@ -187,24 +192,29 @@ def test_no_nasty_cell_begins_a_formula(value: str) -> None:
 # -- ShareGPT ---------------------------------------------------------------------------------------------------------
 
 
-def test_sharegpt_rows_are_what_trainers_read(store: AnnotationStore, media: MediaStore, tmp_path: Path) -> None:
-    bring(store, full_rows(media, tmp_path))
+def test_sharegpt_rows_are_what_trainers_read(
+    store: AnnotationStore, media: MediaStore, tmp_path: Path, film: Path
+) -> None:
+    bring(store, full_rows(media, tmp_path, film))
     bring(store, [ImportRow(1, Sample("nobody has said"))])
     report = export(store, media, Selection(), ExportForm.SHAREGPT, tmp_path / "out", name="set")
     assert dict(report.left_out) == {"not labelled": 1}
-    assert sorted(path.name for path in report.files) == ["set-image.jsonl", "set-text.jsonl"]
+    kinds = ("image-video", "image", "text", "video")
+    assert sorted(path.name for path in report.files) == [f"set-{kind}.jsonl" for kind in kinds]
     info = json.loads((tmp_path / "out" / "dataset_info.json").read_text())
     assert {each["file_name"] for each in info.values()} == {path.name for path in report.files}
     protocol = named_protocol(None)
     for path in report.files:
         for row in rows_of(path):
-            images = row.get("images", [])
+            images, videos = row.get("images", []), row.get("videos", [])
+            assert bool(videos) is path.stem.endswith("video")
             joined = "".join(turn["content"] for turn in row["messages"])
             assert [turn["role"] for turn in row["messages"]] == ["system", "user", "assistant"]
             assert joined.count("<image>") == len(images)
-            assert "<video>" not in joined
+            assert joined.count("<video>") == len(videos)
             assert "<|im_" not in joined
-            assert all((tmp_path / "out" / name).is_file() for name in images)
+            assert all((tmp_path / "out" / name).is_file() for name in (*images, *videos))
+            assert all((tmp_path / "out" / name).read_bytes() == film.read_bytes() for name in videos)
             if "word for word" not in joined:
                 parse_completion(protocol, *split_completion(protocol, row["messages"][2]["content"]))
 
@@ -251,8 +261,10 @@ def test_a_filter_survives_json_and_a_wrong_one_is_refused() -> None:
         selection_from_json({"labelled_from": "yesterday"})
 
 
-def test_an_export_is_there_as_a_whole_or_not_at_all(store: AnnotationStore, media: MediaStore, tmp_path: Path) -> None:
-    rows = full_rows(media, tmp_path)
+def test_an_export_is_there_as_a_whole_or_not_at_all(
+    store: AnnotationStore, media: MediaStore, tmp_path: Path, film: Path
+) -> None:
+    rows = full_rows(media, tmp_path, film)
     bring(store, rows)
     stop = threading.Event()
     stop.set()

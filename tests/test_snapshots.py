@@ -120,9 +120,12 @@ def test_a_snapshot_holds_every_labelled_sample_with_all_that_was_said(
 
 
 def test_a_snapshot_stands_alone_media_included(
-    store: AnnotationStore, media: MediaStore, root: Path, tmp_path: Path
+    store: AnnotationStore, media: MediaStore, root: Path, tmp_path: Path, film: Path
 ) -> None:
     fill(store, media, tmp_path)
+    clip = media.accept(film)
+    marked = LabelDraft(Label.UNHARMFUL, evidence=(Evidence(EvidencePart.MEDIA, 0.5, 2.0, "a cat"),))
+    bring(store, [ImportRow(1, Sample("what happens here?", None, (clip,)), marked)])
     info = froze(store, media, root)
     shutil.copytree(info.folder, tmp_path / "elsewhere")
     shutil.rmtree(media.root)
@@ -130,8 +133,14 @@ def test_a_snapshot_stands_alone_media_included(
     assert verify(tmp_path / "elsewhere") == []
     found = read(tmp_path / "elsewhere")
     refs = {ref for split in USED for item in found.rows(split) for ref in item.sample.media}
-    assert len(refs) == 2
+    assert len(refs) == 3
     assert all(found.media_path(ref).stat().st_size == ref.byte_size for ref in refs)
+    (row,) = (item for split in USED for item in found.rows(split) if clip in item.sample.media)
+    assert [(each["part"], each["start"], each["end"]) for each in row.origin.evidence] == [("media", 0.5, 2.0)]
+    played = found.media_path(clip)
+    assert played.read_bytes() == film.read_bytes()
+    played.write_bytes(played.read_bytes()[:-1] + b"x")
+    assert len(verify(tmp_path / "elsewhere")) == 1
 
 
 def test_the_same_selection_has_the_same_digest_and_another_has_another(
