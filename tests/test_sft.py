@@ -325,7 +325,7 @@ def test_an_adapter_of_half_the_kept_change_adds_half_as_much() -> None:
     import torch
     from peft import LoraConfig, get_peft_model
 
-    adapted = get_peft_model(torch.nn.Sequential(torch.nn.Linear(3, 2)), LoraConfig(r=2, target_modules=["0"]))  # type: ignore[arg-type]
+    adapted = get_peft_model(torch.nn.Sequential(torch.nn.Linear(3, 2)), LoraConfig(r=2, target_modules=["0"]))
     with torch.no_grad():
         for name, each in adapted.named_parameters():
             if ".lora_B." in name:
