@@ -10,8 +10,8 @@ import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from annotation_store.rules.reasons import reported
 from annotation_store.store import AnnotationStore
-from annotation_store.values.reasons import Reason, ReasonKind
 from core.types import Sample
 from tests import review_data
 from tests.browser import SLOW_MS, judge, launched, visit, write
@@ -35,7 +35,7 @@ def main() -> None:
         fill_labelled(place / "data", 40)
         with running(place / "data") as app, launched() as browser:
             with AnnotationStore.open(app.data / "guardroom.db") as store:
-                review_data.judge(store, LOCK, Reason(ReasonKind.REPORTED, 1.0, "A visitor says: “my own!”", ""), STEPS)
+                review_data.judge(store, LOCK, reported("It is my own lock!"), STEPS)
             for draw in (moderated, reviewed, trained):
                 for page in visit(browser, app):
                     page.set_default_timeout(3 * SLOW_MS)

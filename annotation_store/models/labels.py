@@ -55,7 +55,7 @@ class LabelReasoningRow(Base):
     first_wrong_step: Mapped[int | None]
     """Counted from 1 in `original`; none when no step was marked."""
     target: Mapped[str | None]
-    """The target as text where it was written out word for word (a guard's accepted continuation, an imported row)."""
+    """The target as text, of an imported row that holds it word for word; else it is rendered from the steps."""
     protocol_version: Mapped[str | None]
     """The protocol that `target` is written in."""
 

@@ -66,7 +66,7 @@ class Reasoning:
     first_wrong_step: int | None = None
     """In `original`, from 1; none when no step was marked wrong."""
     target: str | None = None
-    """The target as text, where it was written out word for word."""
+    """The target as text, of an imported row that holds it word for word."""
     protocol_version: str | None = None
     """The protocol that `target` is written in."""
 
