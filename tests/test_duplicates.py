@@ -200,7 +200,8 @@ def clip(path: Path, seeds: tuple[int, ...], side: int, quality: int) -> Path:
         stream: Any = container.add_stream("libx264", rate=10, options=X264 | {"crf": str(quality)})
         stream.width = stream.height = side
         stream.pix_fmt = "yuv420p"
-        for frame in (av.VideoFrame.from_image(scene(seed, side)) for seed in seeds for _ in range(20)):
+        for seed in np.repeat(seeds, 20):
+            frame = av.VideoFrame.from_ndarray(np.asarray(scene(int(seed), side)), format="rgb24")
             container.mux(stream.encode(frame))
         container.mux(stream.encode(None))
     return path

@@ -6,6 +6,7 @@ import re
 from collections.abc import Callable, Iterator
 from dataclasses import fields
 from pathlib import Path
+from typing import Any
 
 import pytest
 from gradio_client import Client
@@ -53,7 +54,7 @@ def test_an_item_is_claimed_decided_taken_back_and_frozen(client: Client) -> Non
     assert documented("claim") == set(claim)
     assert documented("sample") == set(claim["sample"])
     assert documented("reason") == set(claim["reasons"][0])
-    label = {
+    label: dict[str, Any] = {
         "request": "unharmful", "categories": [], "confidence": 0.75, "note": "bread",
         "reasoning": [STEPS[0], "It is about bread.", "So the request is unharmful."], "first_wrong_step": 2,
         "evidence": [{"part": "request", "start": 0, "end": 3, "words": "How", "step": 1}],
