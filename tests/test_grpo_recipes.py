@@ -56,8 +56,7 @@ PAPERS: Mapping[str, Mapping[str, Any]] = {
         "concatenation": {"share": 0.2},
     },
 }  # fmt: skip
-"""METHODS.md, sections 3 (pictures), 5 (mining), 6 (rewards) and 7 (the rest): what is published, and the floors that
-section 6 names."""
+"""arXiv 2505.11049 and 2602.03328: what is published; and floors, which are ours."""
 ECO = {**PAPERS["grpo-vl"], "reward": {"form": "vl", "beta": 1 / 6, "floor": 1 / 6}}
 FOR_ONE_GPU = {
     "freeze_vision", "generations", "learning_rate", "weight_decay", "prompts", "longest_prompt", "longest_completion",

@@ -1,6 +1,6 @@
 """Figures of an evaluation: pure arithmetic over labels and probabilities, harmful being the positive class.
 
-The rules are those of the papers' evaluations (METHODS: arXiv 2505.11049 and 2602.03328): an answer that cannot be read
+The rules are those of the papers' evaluations (arXiv 2505.11049 and 2602.03328): an answer that cannot be read
 counts as wrong, a side that nobody labelled is never scored, and averages over sets are weighted by their labelled
 samples.
 """

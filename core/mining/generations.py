@@ -1,4 +1,4 @@
-"""Several sampled generations of each sample, read into labels: what mining goes by (METHODS.md §5)."""
+"""Several sampled generations of each sample, read into labels: what mining goes by (arXiv 2602.03328)."""
 
 from __future__ import annotations
 

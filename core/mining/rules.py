@@ -1,4 +1,4 @@
-"""Which samples are hard, by several sampled generations each: pure rules (METHODS.md §5). Nothing here knows a model.
+"""Which samples are hard, by several sampled generations each: pure rules. Nothing here knows a model.
 
 The labels of a generation are compared side by side with the label that the sample has. A side counts only where
 somebody labelled it and the model was asked for it; an answer that could not be read is wrong on every such side.
@@ -27,7 +27,7 @@ bits; one among eight gives 0.544 and is let go. (Not published: the papers mine
 
 
 class KeepRule(StrEnum):
-    """When a sample is kept (METHODS.md §5); all but the last compare with the sample's label."""
+    """When a sample is kept (arXiv 2602.03328); all but the last compare with the sample's label."""
 
     VL = "vl"
     """All n wrong (GuardReasoner-VL, arXiv 2505.11049)."""
@@ -45,7 +45,7 @@ DEFAULT_GENERATIONS: Mapping[KeepRule, int] = {
     KeepRule.OMNI_V2: 8,
     KeepRule.ENTROPY: 4,
 }
-"""n of each rule (METHODS.md §5); for vote entropy, which is ours, that of the cheaper ones."""
+"""n of each rule (arXiv 2602.03328); for vote entropy, which is ours, that of the cheaper ones."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,7 +88,7 @@ def is_labelled(gold: Answer | None) -> bool:
 
 
 def wrong(answer: Answer | None, gold: Answer) -> bool:
-    """Whether a generation is wrong: either label differs from the gold one, or is missing (METHODS.md §5).
+    """Whether a generation is wrong: either label differs from the gold one, or is missing (arXiv 2602.03328).
 
     A side whose gold label is unlabelled or absent never counts (§1), nor does one that the model was not asked for
     (unlabelled in `answer`: its part of a long sample does not hold that side). Without any labelled side nothing is
@@ -114,7 +114,7 @@ _KEEPS: Mapping[KeepRule, Callable[[Sequence[bool]], bool]] = {
 
 
 def keep(rule: KeepRule, wrongs: Sequence[bool]) -> bool:
-    """Whether a sample is kept whose generations are wrong where `wrongs` says so (METHODS.md §5).
+    """Whether a sample is kept whose generations are wrong where `wrongs` says so (arXiv 2602.03328).
 
     Raises:
         ValueError: there are no generations, or the rule does not compare with labels.
@@ -147,7 +147,7 @@ def keep_by_vote(answers: Sequence[Answer | None], least_bits: float = DEFAULT_B
 def judge(
     rule: KeepRule, answers: Sequence[Answer | None], gold: Answer | None, least_bits: float = DEFAULT_BITS
 ) -> Outcome:
-    """Apply a rule to one sample: by its label where it has one, by the vote where it has none (METHODS.md §5).
+    """Apply a rule to one sample: by its label where it has one, by the vote where it has none (arXiv 2602.03328).
 
     Args:
         answers: of the n generations, none for each that could not be read; empty when the sample could not be judged.

@@ -246,7 +246,7 @@ def _alike_together(base: Base, examples: Sequence[Example]) -> list[Example]:
 
 
 def mine(context: JobContext, settings: GrpoSettings, base: Base, examples: Sequence[Example]) -> list[Mined]:
-    """Judge each sample by several sampled generations; one entry each, in order (METHODS.md §5).
+    """Judge each sample by several sampled generations; one entry each, in order (arXiv 2602.03328).
 
     Raises:
         Cancelled: it was stopped; a resumed run goes on with the others.
@@ -283,7 +283,7 @@ def mine(context: JobContext, settings: GrpoSettings, base: Base, examples: Sequ
 
 
 def judged(given: MiningSettings, answers: Sequence[Answer | None], gold: Answer) -> tuple[int | None, bool]:
-    """How many answers are wrong (none where there are none), and whether the sample is kept (METHODS.md §5).
+    """How many answers are wrong (none where there are none), and whether the sample is kept (arXiv 2602.03328).
 
     With `drop_all_wrong` a sample that is never right is let go: every completion of it would be wrong, and a group of
     equal rewards teaches nothing.

@@ -14,7 +14,7 @@ S = TypeVar("S", bound=BaseModel)
 
 
 class Pictures(BaseModel):
-    """How media become pixels in training; see METHODS of the papers. Serving keeps the checkpoint's own."""
+    """How media become pixels in training. Serving keeps the checkpoint's own."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 

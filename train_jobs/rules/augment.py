@@ -1,4 +1,4 @@
-"""Safety-aware data concatenation (GuardReasoner-VL, arXiv 2505.11049; METHODS.md §6): pairs of hard samples as one.
+"""Safety-aware data concatenation (GuardReasoner-VL, arXiv 2505.11049): pairs of hard samples as one.
 
 Texts are joined, images merged into one picture, videos follow each other, and a side is harmful when either was. So
 the guard meets harm that stands beside something harmless. Separator and geometry are not published: they are
@@ -70,8 +70,8 @@ class HardRow:
 
 
 def join_labels(first: Label, second: Label) -> Label:
-    """One side's label of a joined row: harmful = first harmful or second harmful (GuardReasoner-VL, arXiv 2505.11049;
-    METHODS.md §6); unharmful only when neither can be harmful.
+    """One side's label of a joined row: harmful = first harmful or second harmful (GuardReasoner-VL, arXiv 2505.11049);
+    unharmful only when neither can be harmful.
 
     What the paper leaves open is ours: a side that one of the two does not have is the other's; one that nobody
     labelled may be harmful, so beside an unharmful one it stays unlabelled.
@@ -85,7 +85,7 @@ def join_labels(first: Label, second: Label) -> Label:
 
 
 def join_texts(first: str | None, second: str | None, separator: str) -> str | None:
-    """first + separator + second (texts are joined: GuardReasoner-VL, arXiv 2505.11049; METHODS.md §6).
+    """first + separator + second (texts are joined: GuardReasoner-VL, arXiv 2505.11049).
 
     The separator is not published. An empty or missing text brings none; none when both are missing.
     """
@@ -96,7 +96,7 @@ def join_texts(first: str | None, second: str | None, separator: str) -> str | N
 
 
 def merge_pictures(pictures: Sequence[Picture], geometry: Geometry) -> Picture | None:
-    """One picture of several (images are merged: GuardReasoner-VL, arXiv 2505.11049; METHODS.md §6), none cropped.
+    """One picture of several (images are merged: GuardReasoner-VL, arXiv 2505.11049), none cropped.
 
     The geometry is not published. Side by side all are brought to the smallest height h = min h_i, each h x
     round(w_i h / h_i), and the widths add up; stacked, to the smallest width, and the heights add up.
@@ -130,7 +130,7 @@ Merge = Callable[[Sequence[MediaRef]], MediaRef | None]
 
 def join_media(first: Sequence[MediaRef], second: Sequence[MediaRef], merge: Merge) -> tuple[MediaRef, ...]:
     """Images of both as one picture where the first of them stood; videos in sequence (safety-aware concatenation of
-    GuardReasoner-VL, arXiv 2505.11049; METHODS.md §6; videos are ours, the paper has none).
+    GuardReasoner-VL, arXiv 2505.11049; videos are ours, the paper has none).
 
     Args:
         merge: makes the one picture; where it gives none all media stay, first's before second's.
@@ -166,7 +166,7 @@ def join(first: HardRow, second: HardRow, separator: str, merge: Merge) -> HardR
 
 def joined_count(hard: int, share: float) -> int:
     """How many joined rows j make the wanted share of the whole set: j / (n + j) = share, so j = n share / (1 - share),
-    rounded; share = 0.2 in the paper (GuardReasoner-VL, arXiv 2505.11049; METHODS.md §6).
+    rounded; share = 0.2 in the paper (GuardReasoner-VL, arXiv 2505.11049).
 
     Args:
         hard: n, hard samples before any are joined; of one alone no pair can be made.

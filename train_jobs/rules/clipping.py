@@ -1,11 +1,11 @@
-"""Dynamic clipping (GuardReasoner-VL, arXiv 2505.11049; METHODS.md §6): first the policy may move, then ever less."""
+"""Dynamic clipping (GuardReasoner-VL, arXiv 2505.11049): first the policy may move, then ever less."""
 
 from __future__ import annotations
 
 
 def clip_bound(step: int, steps: int, epsilon: float = 0.2) -> float:
     """B_s = epsilon * prod over i = 1..s of (S - i) / S; the policy ratio is clipped to [1 - B_s, 1 + B_s]
-    (dynamic clipping of GuardReasoner-VL, arXiv 2505.11049; METHODS.md §6).
+    (dynamic clipping of GuardReasoner-VL, arXiv 2505.11049).
 
     It closes after about sqrt(S) steps and is 0 at s = S: with S = 100 it is 0.172 at 5, 0.113 at 10, 0.021 at 20 and
     0.001 at 30.

@@ -103,7 +103,7 @@ class Reward:
 
 
 def accuracy(said: Answer | None, gold: Answer) -> float:
-    """acc = 0.5 [request right] + 0.5 [response right], over the labelled sides alone (METHODS.md §1 and §6).
+    """acc = 0.5 [request right] + 0.5 [response right], over the labelled sides alone.
 
     A side that nobody labelled, or that the sample does not have, leaves its weight to the other: with one labelled
     side acc is 0 or 1.
@@ -124,7 +124,7 @@ def accuracy(said: Answer | None, gold: Answer) -> float:
 
 
 def exploration(acc: float, length: int, *, most: float = 0.2, scale: float = 300.0) -> float:
-    """E = 0 when acc = 1, else 0.2 tanh(L / 300): what is wrong may think on (GuardReasoner-Omni v1, METHODS.md §6).
+    """E = 0 when acc = 1, else 0.2 tanh(L / 300): what is wrong may think on (GuardReasoner-Omni v1, arXiv 2602.03328).
 
     Args:
         length: L, tokens of the completion with its end-of-turn token.
@@ -133,7 +133,7 @@ def exploration(acc: float, length: int, *, most: float = 0.2, scale: float = 30
 
 
 def conciseness(acc: float, length: int, *, most: float = 0.4, scale: float = 250.0, free: float = 250.0) -> float:
-    """P = 0.4 tanh(max(0, (L - 250) / 250)) when acc = 1, else 0 (GuardReasoner-Omni v2, METHODS.md §6).
+    """P = 0.4 tanh(max(0, (L - 250) / 250)) when acc = 1, else 0 (GuardReasoner-Omni v2, arXiv 2602.03328).
 
     The released code computes P and then drops it; the paper's text intends it, and so does this.
     """
@@ -146,7 +146,7 @@ def normalised_length(length: int, limit: int) -> float:
 
 
 def safety(acc: float, l_norm: float, *, beta: float = 1.0, floor: float = 0.25) -> float:
-    """(-1 + acc) / min(max(l_norm, floor), beta)^2 (GuardReasoner-VL, METHODS.md §6); `acc` with the gate applied.
+    """(-1 + acc) / min(max(l_norm, floor), beta)^2 (GuardReasoner-VL, arXiv 2505.11049); `acc` with the gate applied.
 
     The published form has no floor, diverges for short completions, and lets one very short wrong answer flatten the
     advantages of its group.
