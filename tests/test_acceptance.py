@@ -2,9 +2,9 @@
 
 A real Chromium drives the real app on a CPU. Families of samples (`tests.families`) of which the guard gets at least
 half wrong are moderated, reported and reviewed; a snapshot is frozen, a training launched with the shipped recipe and
-watched, its checkpoint and the built-in guard evaluated, promoted, tried and rolled back. Alone and with its figures:
+watched, its checkpoint and the built-in guard evaluated, promoted, tried and rolled back. Alone:
 
-    GUARDROOM_ACCEPTANCE=1 python -m pytest tests/test_acceptance.py -s
+    python -m pytest tests/test_acceptance.py
 
 `BY_PAGE` members of each family are moderated, reported and reviewed on the page, by keyboard; about pictures
 the reviewers write down what they read, because the guard reads badly. The others go through the named API (/moderate,
@@ -18,7 +18,6 @@ rollback is done on the page.
 from __future__ import annotations
 
 import json
-import os
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -44,13 +43,7 @@ from train_jobs.runs.specs import JobKind
 if TYPE_CHECKING:
     from playwright.sync_api import Page
 
-pytestmark = [
-    pytest.mark.skipif(not has_weights(), reason="the built-in guard is not trained"),
-    pytest.mark.skipif(
-        "GUARDROOM_ACCEPTANCE" not in os.environ,
-        reason="not seen to pass whole in a browser yet; set GUARDROOM_ACCEPTANCE=1 to run it",
-    ),
-]
+pytestmark = pytest.mark.skipif(not has_weights(), reason="the built-in guard is not trained")
 
 BY_PAGE = 2
 JOB_MS = 1_800_000
@@ -188,7 +181,9 @@ def test_a_house_policy_is_reported_reviewed_trained_evaluated_promoted_and_roll
     assert same == len(every) * MEMBERS
     for family in (each for each in every if not each.known):
         assert _count_right(family, after[family.name]) >= LEAST_RIGHT, family.name
-    assert lost is None or lost <= MOST_LOST_F1
+    if lost is None:
+        pytest.skip(f"all held but the general F1, which was not measured: {BENCHMARKS} lacks evaluation files")
+    assert lost <= MOST_LOST_F1
 
 
 # -- moderating -----------------------------------------------------------------------------------------------------

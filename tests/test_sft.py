@@ -26,7 +26,6 @@ from train_jobs.sft.prepared import PREPARED
 from train_jobs.training.base import Base, load_base
 from train_jobs.training.collator import LineEncoder, LossWeights, RowCollator, collate
 from train_jobs.training.dataset import Example, ReasoningFrom, example_of, rows_of, training_order
-from train_jobs.training.interpolation import interpolate
 from train_jobs.training.losses import place_losses
 from train_jobs.training.rows import RowForm, Side, TrainRow
 
@@ -308,35 +307,6 @@ def test_a_stopped_training_that_is_resumed_ends_where_an_undisturbed_one_ends(
     before, after = weights_of(checkpoint_of(finished)), weights_of(checkpoint_of(resumed))
     for name, value in before.items():
         assert value.allclose(after[name], atol=1e-5), name
-
-
-def test_half_the_kept_change_gives_the_weights_halfway_between_the_base_and_what_was_trained(
-    finished: JobContext, tmp_path: Path, material: Material
-) -> None:
-    context = job(tmp_path, material.snapshot, kept_change=0.5)
-    sft.run(context)
-    whole, half = weights_of(checkpoint_of(finished)), weights_of(checkpoint_of(context))
-    for name, before in weights_of(BUILTIN_FOLDER).items():
-        assert half[name].allclose((before.float() + whole[name]) / 2, atol=1e-5), name
-    assert json.loads(context.run.report_path.read_text())["figures"]["validation_f1"] is not None
-
-
-def test_an_adapter_of_half_the_kept_change_adds_half_as_much() -> None:
-    import torch
-    from peft import LoraConfig, get_peft_model
-
-    adapted = get_peft_model(torch.nn.Sequential(torch.nn.Linear(3, 2)), LoraConfig(r=2, target_modules=["0"]))
-    with torch.no_grad():
-        for name, each in adapted.named_parameters():
-            if ".lora_B." in name:
-                each.copy_(torch.ones_like(each))
-    given = torch.eye(3)
-    with adapted.disable_adapter():
-        before = adapted(given)
-    whole = adapted(given) - before
-    interpolate(adapted, None, 0.5)
-    assert whole.abs().sum() > 0
-    assert (adapted(given) - before).allclose(whole / 2, atol=1e-6)
 
 
 def test_an_adapter_is_merged_for_serving_and_kept_beside_the_weights(tmp_path: Path, material: Material) -> None:

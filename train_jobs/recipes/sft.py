@@ -35,9 +35,6 @@ class SftSettings(BaseModel):
     )
     gradient_checkpointing: bool = Field(False, description="Less memory for a third more time.")
     clip_norm: float = Field(1.0, gt=0, description="Longest gradient.")
-    kept_change: float = Field(
-        1.0, gt=0, le=1, description="Share of the weights' change that is kept; below 1 less is learned and forgotten."
-    )
     first_look_share: float = Field(1.0, ge=0, le=1, description="Share of the samples that give a first-look row too.")
     label_weight: float = Field(1.0, gt=0, le=1000, description="Factor on the loss of label tokens.")
     reasoning_weight: float = Field(1.0, ge=0, le=1000, description="Factor on the loss of all other tokens.")

@@ -21,7 +21,6 @@ from train_jobs.training.adapters import adapter, freeze
 from train_jobs.training.base import Base
 from train_jobs.training.collator import COLUMN, RowCollator
 from train_jobs.training.dataset import labelled_sides, training_order
-from train_jobs.training.interpolation import copy_trained, interpolate
 from train_jobs.training.job import Trained, run_training, shared_arguments
 from train_jobs.training.validation import LEAST_SIDES, first_look_f1
 
@@ -89,8 +88,6 @@ def train(context: JobContext, settings: SftSettings, base: Base, prepared: Prep
     before = validate().get("validation_f1")
     base.engine.model.train()
     freeze(base.engine.model, settings)
-    partly = settings.kept_change < 1 and context.process == 0
-    untrained = copy_trained(base.engine.model) if partly and settings.tuning == "full" else None
     started = time.monotonic()
     callback = make_callback(context, steps, lambda: seen.get("validation_f1"))
     trainer = make_trainer(
@@ -111,29 +108,22 @@ def train(context: JobContext, settings: SftSettings, base: Base, prepared: Prep
     trainer.train(resume_from_checkpoint=None if resume is None else str(resume))
     if callback.stopping and trainer.state.global_step < steps:
         raise Cancelled(f"Cancelled after step {trainer.state.global_step} of {steps}; resuming goes on from there.")
-    seconds = time.monotonic() - started
-    best = round(trainer.state.best_metric, 5) if choosing else seen.get("validation_f1")
-    trainer.model.eval()
-    last, model = whole(context, trainer, base, settings)
-    if partly:
-        interpolate(model, untrained, settings.kept_change)
-        if prepared.validation:
-            looks = last.first_looks([each.sample for each in prepared.validation])
-            best = round(first_look_f1(prepared.validation, looks), 5)
     figures = {
-        "validation_f1": best,
+        "validation_f1": round(trainer.state.best_metric, 5) if choosing else seen.get("validation_f1"),
         "validation_f1_before": before,
         "chosen_by_validation": choosing,
         "steps": trainer.state.global_step,
         "rows": rows,
-        "train_seconds": round(seconds, 1),
+        "train_seconds": round(time.monotonic() - started, 1),
         "loss": callback.last.get("loss"),
         "tokens_per_s": round(callback.tokens / callback.seconds, 1) if callback.seconds else None,
         "device_memory_bytes": callback.last.get("device_memory_bytes"),
     }
+    trainer.model.eval()
     return Trained(
-        last, model, steps, figures, prepared.validation, prepared.facts, looks_trained=settings.first_look_share > 0
-    )
+        *whole(context, trainer, base, settings), steps, figures, prepared.validation, prepared.facts,
+        looks_trained=settings.first_look_share > 0,
+    )  # fmt: skip
 
 
 def trainer_arguments(

@@ -78,7 +78,7 @@ PLANS: Mapping[JobKind, Plan] = {
                 "batch", "micro_batch", "schedule", "warm_up", "weight_decay", "clip_norm", "precision", "seed",
                 "gradient_checkpointing",
             )),
-            Section("weights", "Weights", ("lora_rank", "lora_alpha", "lora_dropout", "freeze_vision", "kept_change")),
+            Section("weights", "Weights", ("lora_rank", "lora_alpha", "lora_dropout", "freeze_vision")),
             Section("teacher", "Missing reasoning", ("teacher", "teacher_tries")),
         ),
     ),
