@@ -14,12 +14,11 @@ from annotation_store.review.progress import left
 from annotation_store.review.weights import set_weight, weights
 from annotation_store.rules.reasons import DEFAULT_WEIGHTS
 from annotation_store.store import AnnotationStore
-from annotation_store.values.reasons import Reason, ReasonKind
+from annotation_store.values.reasons import ReasonKind
 from annotation_store.values.review import LabelDraft
 from core.types import Label, Sample
 from tests.browser import SLOW_MS, shoot, visit
-from tests.payloads import HOSTILE
-from tests.review_data import fill, judge, with_media
+from tests.review_data import fill, with_media
 from tests.running import Running, has_weights, limited, running
 
 if TYPE_CHECKING:
@@ -326,31 +325,6 @@ def test_selected_words_become_evidence_also_beyond_emoji(page: Page, app: Runni
         [evidence] = trail(store, sample.id).labels[-1].draft.evidence
     assert evidence.words == "<b>bread"
     assert sample.request[int(evidence.start) : int(evidence.end)] == "<b>bread"
-
-
-def test_hostile_texts_run_nothing(page: Page, app: Running) -> None:
-    assert len(HOSTILE) >= 60
-    queue(app)
-    with AnnotationStore.open(app.data / "guardroom.db") as store:
-        for start in range(0, len(HOSTILE), 10):
-            some = HOSTILE[start : start + 10]
-            sample = Sample("\n".join(some), "\n".join(reversed(some)))
-            judge(store, sample, Reason(ReasonKind.REPORTED, 1.0, f"A visitor says “{some[0]}”", some[-1]), some)
-            store.report(f"v-{sample.id}", some[0], some[-1][:80])
-    enter(page)
-    while not page.is_visible(".gr-r-empty"):
-        page.keyboard.press("a")
-        page.wait_for_function("() => document.querySelector('#gr-r-reasoning textarea').value")
-        page.locator("#gr-r-note textarea").fill("\n".join(HOSTILE[:20]))
-        page.keyboard.press("Escape")
-        page.locator(".gr-r-text").first.hover()
-        page.locator("#gr-r-reasoning textarea").fill("")
-        page.keyboard.press("Escape")
-        press_until_next(page, "h", "Shift+H", "Enter")
-    page.locator("#gr-r-past").click()
-    page.wait_for_timeout(500)
-    assert page.evaluate("window.ran") is None
-    assert page.locator("#gr-r-inside script, #gr-r-inside iframe, #gr-r-inside object").count() == 0
 
 
 def test_a_phone_shows_the_queue_without_scrolling_sideways(page: Page, app: Running) -> None:
