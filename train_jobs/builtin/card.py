@@ -91,6 +91,26 @@ LIMITS = """\
 """
 
 
+TRIED = """\
+## Why, and what was tried
+
+- **Typed text.** Held-out rows of its own corpora it ranks almost perfectly (ROC-AUC 0.99), the six files differ in
+  style and subject: it has learned the corpora too well and the world too little. Estimates of two teachers in place
+  of hard labels, joined rows, harmless rewrites in shared frames and the lesson in MiniLM's meanings each helped;
+  so did time: 50 more minutes, mostly of typed text, raised the first look's mean from 0.727 to 0.740, and the curve
+  had not flattened.
+- **Answers that do not parse** are quotes that go in circles where a text repeats itself: the heads that copy find
+  two places to go on from. More practice helps slowly (95.9% to 96.5% in the same 50 minutes). Forbidding repeated
+  word groups while writing would forbid quoting too, and was not done.
+- **Reading.** Coding each letter by its place in a patch, or summing the embeddings of the words that begin there,
+  left the language model guessing (ROC-AUC 0.67 in pictures); spellings in the token embeddings, written by the tower
+  where a word begins, brought 0.95. FigStep's bold lines stand closer and larger than those practised on first; lists
+  with tight lines, added for the last 50 minutes, moved it from 0.50 to 0.56.
+"""
+
+
+LEAST_AUC = 0.745
+"""Wanted of the mean over the six files."""
 PLOT = "reliability.svg"
 """The picture beside the card."""
 
@@ -166,9 +186,10 @@ def shortfalls(scores: Mapping[str, Any]) -> list[str]:
         if held := part["review"] + part["block"]:
             out.append(f"It holds up {held} of {held + part['allow']} harmless files of {name}.")
     out += [
-        f"Its mean ROC-AUC ({look}, {mean[look]:.3f}) is below the linear floor ({mean['floor_auc']:.3f})."
-        for look in ("first_look_auc", "deliberated_auc")
-        if mean[look] < mean["floor_auc"]
+        f"The mean ROC-AUC of {name} ({mean[look]:.3f}) is below the {LEAST_AUC} wanted; the linear floor has "
+        f"{mean['floor_auc']:.3f}."
+        for name, look in (("the first look", "first_look_auc"), ("the deliberated probability", "deliberated_auc"))
+        if mean[look] < LEAST_AUC
     ]
     out += [
         f"On {name} the first look's ROC-AUC ({part['first_look_auc']:.3f}) is more than 0.03 below the floor."
@@ -282,4 +303,4 @@ Speed, one text after the other on the CPU, medians of {speed["verdicts"]}: firs
 """
     missed = shortfalls(scores)
     plainly = "## Plainly not met\n\n" + "\n".join(f"- {each}" for each in missed) + "\n\n" if missed else ""
-    return HEAD.format(**facts, checkpoint=scores["checkpoint"]) + "\n" + figures + plainly + LIMITS
+    return HEAD.format(**facts, checkpoint=scores["checkpoint"]) + "\n" + figures + plainly + TRIED + "\n" + LIMITS
