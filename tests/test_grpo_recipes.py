@@ -126,8 +126,9 @@ def test_every_shipped_recipe_with_dynamic_clipping_has_ratios_to_clip() -> None
 def test_a_form_for_the_builtin_guard_keeps_the_rules_of_its_paper(name: str, paper: str) -> None:
     small, whole = find_recipe(name).settings, find_recipe(paper).settings
     assert small.mining == whole.mining
-    for key in ("clip_low", "clip_high", "dynamic_clipping", "kl", "loss", "schedule"):
+    for key in ("clip_low", "clip_high", "dynamic_clipping", "loss", "schedule"):
         assert getattr(small, key) == getattr(whole, key), key
+    assert small.kl > whole.kl == 0, "a few dozen prompts would carry so small a guard away"
     lengths = {"scale": small.reward.scale, "free": small.reward.free}
     assert small.reward == whole.reward.model_copy(update=lengths), "lengths alone are scaled"
 
