@@ -283,6 +283,8 @@ def test_the_first_look_read_in_training_is_the_one_read_when_the_guard_runs(tmp
     with torch.no_grad():
         for parameter in model.parameters():
             parameter.mul_(2.0)
+        words = model.get_input_embeddings().weight
+        words.copy_(words.half())  # the precision that they are stored in
     network.save(model, made, tmp_path)
     setup.copy_protocol(tmp_path)
     finish.write_guard_file(tmp_path, Calibrations(), Thresholds())
