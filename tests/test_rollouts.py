@@ -323,7 +323,7 @@ def test_the_list_shows_accuracy_in_place_of_a_loss_that_says_nothing() -> None:
 
 
 def test_accuracy_is_drawn_first_then_each_term_of_both_runs_and_kl_only_where_it_is_used(tmp_path: Path) -> None:
-    one = view(tmp_path / "a", [{"step": 1, "clip_low": 0.2, "clip_high": 0.3}])
+    one = view(tmp_path / "a", [{"step": 1, "clip_low": 0.2, "clip_high": 0.3}], kl=0.0)
     groups = run_views.plot_groups([one])
     titles = [each.title for group in groups for each in group.series]
     assert titles[0] == "Accuracy"
