@@ -178,7 +178,7 @@
 
   // A sample's page. Gradio builds a tab when it is first shown, so whoever comes from elsewhere goes through the tabs.
   const appears = async (selector, visible) => {
-    for (let tries = 0; tries < 200; tries += 1) {
+    for (let tries = 0; tries < 600; tries += 1) {
       const found = $(selector);
       if (found && (!visible || shown(found))) return found;
       await new Promise((done) => setTimeout(done, 50));
@@ -194,6 +194,20 @@
     wanted = id;
     opener?.click();
   };
+
+  // Its address: the page's with #sample=ID.
+  const goTo = (id) => {
+    const address = `#sample=${encodeURIComponent(id)}`;
+    if (location.hash === address) openPage(id);
+    else location.hash = address;
+  };
+  const follow = async () => {
+    const id = new URLSearchParams(location.hash.slice(1)).get("sample");
+    if (id && (await appears("#gr-tabs button[role=tab]", true))) openPage(id);
+  };
+  window.addEventListener("hashchange", follow);
+  if (document.readyState === "complete") follow();
+  else window.addEventListener("load", follow);
 
   const actions = {
     "request-harmful": () => choose("gr-r-request", "harmful"),
@@ -299,7 +313,7 @@
     if ((found = at("[data-r-wrong]"))) return send({ do: "wrong", step: Number(found.dataset.rWrong) });
     if ((found = at("[data-r-drop]"))) return send({ do: "drop", at: Number(found.dataset.rDrop) });
     if ((found = at("[data-r-reopen]"))) return send({ do: "reopen", sample: found.dataset.rReopen });
-    if ((found = at("[data-r-page]"))) return openPage(found.dataset.rPage);
+    if ((found = at("[data-r-page]"))) return goTo(found.dataset.rPage);
     if ((found = at("[data-r-why]"))) return answer(found.dataset.rWhy);
     if ((found = at("[data-r-close]"))) return found.closest("dialog").close();
   });

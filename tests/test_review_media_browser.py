@@ -99,3 +99,12 @@ def test_keys_serve_the_video_that_was_played_last_and_the_samples_page_shows_bo
     shown.first.evaluate("(video) => { video.muted = true; return video.play(); }")
     assert "video 2, " in page.inner_text(".gr-s-page")
     shoot(page, "sample-media")
+
+    # The page has an address, which another browser opens; the browser's own buttons go back and forth.
+    url = page.url.partition("#")[0]
+    page.goto(f"{url}?again#sample={sample.id}")
+    page.wait_for_selector(f".gr-s-page[data-sample='{sample.id}'] a[href='#sample={sample.id}']")
+    page.evaluate("location.hash = 'sample=' + encodeURIComponent('<img src=x onerror=document.title=1>%')")
+    page.wait_for_selector("#gr-s-shown [data-kind=bad] >> text=onerror")
+    page.go_back()
+    page.wait_for_selector(f".gr-s-page[data-sample='{sample.id}']")

@@ -1,6 +1,6 @@
 """One cell after the other, each in a file of its own: a short supervised training, then the variant, both as jobs.
 
-<out>/<key>/seed-0/reviewed.jsonl, held_out.jsonl, snapshots/…     what the cells of a seed share
+<out>/<key>/seed-0/cold/, hard/, held_out.jsonl                    what the cells of a seed share
 <out>/<key>/seed-0/start/                                          the checkpoint that they all begin with
 <out>/<key>/seed-0/start.json                                      how it was measured
 <out>/<key>/seed-0/<variant>.json                                  a finished cell
@@ -42,8 +42,9 @@ SHORT: Mapping[str, Any] = {"epochs": 2, "replay": 1.0}
 class Plan:
     """The sizes of the experiment."""
 
-    hard: int = 32
-    """Labelled samples; four fifths of them are trained on."""
+    hard: int = 40
+    """Labelled samples of the cold start, and as many others of what comes after it; of each some three quarters are
+    trained on."""
     held_out: int = 160
     answers: int = 8
     """Sampled for each training sample when a checkpoint is measured."""
@@ -158,7 +159,8 @@ class Cells:
         kept = folder / "start.json"
         if kept.is_file():
             said = json.loads(kept.read_bytes())
-            return Material(folder / said["snapshot"], folder / "held_out.jsonl"), Policy.from_json(said["policy"])
+            material = Material(folder / said["cold"], folder / said["hard"], folder / "held_out.jsonl")
+            return material, Policy.from_json(said["policy"])
         shutil.rmtree(folder, ignore_errors=True)
         work = folder / ".start"
         guard, media = measuring.load(BUILTIN, work / "measured")
@@ -168,9 +170,7 @@ class Cells:
         finally:
             guard.engine.close()
             media.close()
-        spec = JobSpec(
-            JobKind.SFT, "start", settings=self._sft(seed), recipe=SFT_RECIPE, snapshot=str(material.snapshot)
-        )
+        spec = JobSpec(JobKind.SFT, "start", settings=self._sft(seed), recipe=SFT_RECIPE, snapshot=str(material.cold))
         run, checkpoint = carried_out(work, spec)
         report = run.report() or {}
         shutil.copytree(checkpoint, folder / "start")
@@ -179,7 +179,8 @@ class Cells:
         )
         shutil.rmtree(work, ignore_errors=True)
         said = {
-            "snapshot": str(material.snapshot.relative_to(folder)),
+            "cold": str(material.cold.relative_to(folder)),
+            "hard": str(material.snapshot.relative_to(folder)),
             "report": report,
             "moved": measuring.moved(BUILTIN_FOLDER, folder / "start"),
             "policy": policy.to_json(),

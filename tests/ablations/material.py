@@ -1,7 +1,8 @@
-"""What the cells of one seed share: labelled samples that the guard gets wrong, frozen as the product freezes them, and
-held-out rows.
+"""What the cells of one seed share: labelled samples that the guard gets wrong, frozen as the product freezes them
+(some for the cold start, others for what comes after it), and held-out rows.
 
-All come from the training texts that the built-in guard was not trained on (its validation rows). Evaluation files are
+The cold start and reinforcement have no sample in common: what a guard has learnt by heart is no longer hard. All come
+from the training texts that the built-in guard was not trained on (its validation rows). Evaluation files are
 never touched.
 """
 
@@ -37,7 +38,10 @@ STATED = (Label.HARMFUL, Label.UNHARMFUL)
 class Material:
     """Of one seed."""
 
+    cold: Path
+    """Snapshot of the cold start."""
     snapshot: Path
+    """Of all training after it."""
     held_out: Path
     """A file in the schema of the benchmarks."""
 
@@ -48,7 +52,7 @@ def make_material(folder: Path, guard: Guard, data: Path, *, hard: int, held_out
     Args:
         guard: chooses what is hard: samples that its first look calls wrong.
         data: the folder of training files.
-        hard: samples that are labelled; the store gives four fifths of them to the training split.
+        hard: samples of each snapshot; the store gives some three quarters of them to the training split.
         held_out: rows to be judged before and after, drawn from all that no sample shares a request with.
     """
     _, unseen = split(load_rows(data))
@@ -58,11 +62,16 @@ def make_material(folder: Path, guard: Guard, data: Path, *, hard: int, held_out
     for row in short:
         halves[bucket(row.request, 2, f"ablations {seed}")].append(row)
     pool, general = halves
-    chosen = choose(pool, first_looks(guard, pool), hard, rng)
-    folder.mkdir(parents=True, exist_ok=True)
-    write_rows(folder / "reviewed.jsonl", chosen)
-    tested = write_rows(folder / "held_out.jsonl", rng.sample(general, min(held_out, len(general))))
-    return Material(frozen(folder, folder / "reviewed.jsonl", guard.protocol.version), tested)
+    looks = first_looks(guard, pool)
+    hardest = choose(pool, looks, hard, rng)
+    taken = {row.id for row in hardest}
+    left = [at for at, row in enumerate(pool) if row.id not in taken]
+    first = choose([pool[at] for at in left], [looks[at] for at in left], hard, rng)
+    version = guard.protocol.version
+    snapshots = [frozen(folder / name, rows, version) for name, rows in (("cold", first), ("hard", hardest))]
+    return Material(
+        *snapshots, held_out=write_rows(folder / "held_out.jsonl", rng.sample(general, min(held_out, len(general))))
+    )
 
 
 def first_looks(guard: Guard, rows: Sequence[TextRow]) -> list[HarmProbability]:
@@ -103,8 +112,10 @@ def write_rows(path: Path, rows: Sequence[TextRow]) -> Path:
     return path
 
 
-def frozen(folder: Path, file: Path, protocol: str) -> Path:
-    """The file imported into a store of its own, and all that is labelled frozen as a snapshot. Its folder."""
+def frozen(folder: Path, rows: Sequence[TextRow], protocol: str) -> Path:
+    """The rows imported into a store of their own, and all that is labelled frozen as a snapshot. Its folder."""
+    folder.mkdir(parents=True, exist_ok=True)
+    file = write_rows(folder / "reviewed.jsonl", rows)
     with ExitStack() as opened:
         store = opened.enter_context(open_store(folder / "guardroom.db"))
         media = opened.enter_context(closing(MediaStore(folder / "media", MediaLimits(), VideoReader(MediaLimits()))))
@@ -114,7 +125,7 @@ def frozen(folder: Path, file: Path, protocol: str) -> Path:
             media,
             folder / "snapshots",
             Selection(),
-            name="hard",
+            name=folder.name,
             created_by="ablations",
             protocol_version=protocol,
         )
