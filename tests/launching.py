@@ -12,9 +12,9 @@ from train_jobs.runs.specs import JobSpec
 LOOK_EVERY_S = 0.05
 
 
-def carry_out(root: Path, spec: JobSpec) -> RunFolder:
-    """Launch a job under a folder of runs and wait for its end, good or bad; one that is interrupted is killed."""
-    launcher = Launcher(root)
+def carry_out(data: Path, spec: JobSpec) -> RunFolder:
+    """Launch a job under a data folder and wait for its end, good or bad; one that is interrupted is killed."""
+    launcher = Launcher(data / "runs")
     try:
         run = launcher.find(launcher.launch(spec))
         try:

@@ -2,6 +2,7 @@
 
     python -m tests.ablations --out FOLDER                     runs what is missing, then prints the table
     python -m tests.ablations --out FOLDER --most 1            one more cell, then the table
+    python -m tests.ablations --out FOLDER --page              launches what is missing from the app's page
     python -m tests.ablations --out FOLDER --table             the table of what is there
 
 Every cell is a file, so it can be stopped and started at any time. The table is also written to FOLDER as table.md and
@@ -19,6 +20,8 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from core.errors import GuardroomError
+from tests import launching
+from tests.ablations import by_page
 from tests.ablations.cells import Cells, Plan, in_order
 from tests.ablations.table import markdown, summarise
 from tests.ablations.variants import VARIANTS, find
@@ -34,12 +37,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2], help="default 0 1 2")
     parser.add_argument("--only", nargs="+", metavar="VARIANT", default=[each.name for each in VARIANTS])
     parser.add_argument("--most", type=int, help="run so many cells at most")
+    parser.add_argument("--page", action="store_true", help="launch from the Train tab instead of directly")
     parser.add_argument("--table", action="store_true", help="run nothing")
     parser.add_argument("--data", type=Path, default=DEFAULT_DATA, help="folder of the training files")
     given = parser.parse_args(arguments)
     signal.signal(signal.SIGTERM, lambda number, frame: sys.exit(143))  # so that a job at work is ended too
     chosen = [find(name) for name in given.only]
-    cells = Cells(given.out, Plan(data=str(given.data)))
+    cells = Cells(given.out, Plan(data=str(given.data)), by_page.carry_out if given.page else launching.carry_out)
     failed = False
     for name, seed in list(in_order(cells.missing(chosen, given.seeds)))[: 0 if given.table else given.most]:
         began = time.monotonic()

@@ -13,7 +13,7 @@ from __future__ import annotations
 import hashlib
 import json
 import shutil
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
@@ -22,17 +22,20 @@ from core.checkpoints.folder import BUILTIN_FOLDER, fingerprint
 from core.errors import JobError
 from core.files import replace_file
 from core.settings import BUILTIN
+from tests import launching
 from tests.ablations import measuring
 from tests.ablations.material import Material, make_material
 from tests.ablations.table import Cell, Policy
 from tests.ablations.variants import FULL, SFT_RECIPE, Variant
-from tests.launching import carry_out
 from train_jobs.builtin.corpus import DEFAULT_DATA
 from train_jobs.grpo.hard_rows import read_hard
 from train_jobs.recipes.files import find_recipe, resolve
 from train_jobs.runs.files import pretty
 from train_jobs.runs.folder import RunFolder, list_runs
 from train_jobs.runs.specs import JobKind, JobSpec, JobState
+
+CarryOut = Callable[[Path, JobSpec], RunFolder]
+"""Launches a job whose run and checkpoint come into a folder, and waits for its end."""
 
 SHORT: Mapping[str, Any] = {"epochs": 2, "replay": 1.0}
 """The cold start: short, so that there is something left to explore."""
@@ -63,8 +66,10 @@ class Plan:
 class Cells:
     """The cells of one plan under a folder."""
 
-    def __init__(self, out: Path, plan: Plan) -> None:
+    def __init__(self, out: Path, plan: Plan, carry_out: CarryOut = launching.carry_out) -> None:
+        """Use `carry_out` for what is compared; the shared start is always launched directly."""
         self.plan = plan
+        self.carry_out = carry_out
         self.folder = out.absolute() / plan.key()
 
     def done(self, variants: Sequence[Variant], seeds: Sequence[int]) -> list[Cell]:
@@ -86,7 +91,7 @@ class Cells:
         material, before = self._start(seed)
         spec = self._spec(variant, seed, material)
         work = folder / f".{variant.name}"
-        run, checkpoint = carried_out(work, spec)
+        run, checkpoint = carried_out(work, spec, self.carry_out)
         report = run.report() or {}
         hard = read_hard(run)
         trained = tuple(before.answers) if hard is None else _of_snapshot(hard.rows)
@@ -189,8 +194,8 @@ class Cells:
         return material, policy
 
 
-def carried_out(work: Path, spec: JobSpec) -> tuple[RunFolder, Path]:
-    """Launch a job as the app does, wait for its end, and give its run and the folder of the checkpoint that it made.
+def carried_out(work: Path, spec: JobSpec, carry_out: CarryOut = launching.carry_out) -> tuple[RunFolder, Path]:
+    """Launch a job, wait for its end, and give its run and the folder of the checkpoint that it made.
 
     One that has succeeded here with the same settings before it could be measured is taken as it is.
 
@@ -199,9 +204,8 @@ def carried_out(work: Path, spec: JobSpec) -> tuple[RunFolder, Path]:
     """
     run = next((each for each in list_runs(work / "runs") if _is_done(each, spec)), None)
     if run is None:
-        shutil.rmtree(work / "runs", ignore_errors=True)
-        shutil.rmtree(work / "checkpoints", ignore_errors=True)
-        run = carry_out(work / "runs", spec)
+        shutil.rmtree(work, ignore_errors=True)
+        run = carry_out(work, spec)
     status = run.status()
     if status.state is not JobState.SUCCEEDED:
         raise JobError(f"The job {spec.name} {status.state}: {status.sentence}")

@@ -68,9 +68,10 @@ def make_material(folder: Path, guard: Guard, data: Path, *, hard: int, held_out
     left = [at for at, row in enumerate(pool) if row.id not in taken]
     first = choose([pool[at] for at in left], [looks[at] for at in left], hard, rng)
     version = guard.protocol.version
-    snapshots = [frozen(folder / name, rows, version) for name, rows in (("cold", first), ("hard", hardest))]
     return Material(
-        *snapshots, held_out=write_rows(folder / "held_out.jsonl", rng.sample(general, min(held_out, len(general))))
+        cold=frozen(folder / "cold", first, version),
+        snapshot=frozen(folder / "hard", hardest, version),
+        held_out=write_rows(folder / "held_out.jsonl", rng.sample(general, min(held_out, len(general)))),
     )
 
 

@@ -160,7 +160,7 @@ def write_lines(path: Path, rows: Sequence[Mapping[str, Any]]) -> Path:
 def launched(data: Path, spec: JobSpec, each: float, every: int = 1) -> Timed:
     """A job as the app launches it, from the launch on; its folder is removed afterwards."""
     started = time.time()
-    run = carry_out(data / "runs", spec)
+    run = carry_out(data, spec)
     status = run.status()
     if status.state is not JobState.SUCCEEDED:
         raise SystemExit(f"The job {status.state}: {status.sentence}\n{run.log_tail()}")
