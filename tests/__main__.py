@@ -7,6 +7,9 @@ import sys
 
 from tests.browser import find_chromium, install_chromium
 
+WHOLE = ["-n", "logical", "--maxprocesses", "4", "--dist", "loadfile"]
+"""One process a core for the whole run: most tests keep one busy. The tests of a file share what they set up."""
+
 
 def main(arguments: list[str]) -> int:
     """The exit status of the first check that failed, else 0. With arguments only pytest runs."""
@@ -17,7 +20,7 @@ def main(arguments: list[str]) -> int:
         done = subprocess.run([sys.executable, "-m", *check], check=False)
         if done.returncode:
             return done.returncode
-    return subprocess.run([sys.executable, "-m", "pytest", *arguments], check=False).returncode
+    return subprocess.run([sys.executable, "-m", "pytest", *(arguments or WHOLE)], check=False).returncode
 
 
 if __name__ == "__main__":

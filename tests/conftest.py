@@ -26,6 +26,18 @@ if TYPE_CHECKING:
     from train_jobs.launching.launcher import Launcher
 
 ARCHITECTURES = ("qwen3_vl", "qwen2_5_vl", "llama")
+SUMMARY = "summary"
+"""The name of a test's property that is a line to be printed at the end of the run."""
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    """Print what tests have recorded for it, whichever process they ran in."""
+    reports = [each for kind in ("passed", "failed", "skipped") for each in terminalreporter.stats.get(kind, [])]
+    for report in reports:
+        lines = [line for name, line in getattr(report, "user_properties", []) if name == SUMMARY]
+        if lines and report.when == "call":
+            terminalreporter.section(report.nodeid)
+            terminalreporter.write_line("\n".join(lines))
 
 
 @pytest.fixture(scope="session", autouse=True)

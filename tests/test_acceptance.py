@@ -19,7 +19,7 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -32,6 +32,7 @@ from core.evaluation.metrics import Confusion
 from core.snapshots.folder import USED, read
 from core.types import Label
 from tests.browser import READY, copied, drop, judge, shoot, write
+from tests.conftest import SUMMARY
 from tests.families import MEMBERS, SEED, Family, Member, families
 from tests.jobs import finish
 from tests.running import ROOT, Running, has_weights, running
@@ -68,14 +69,18 @@ Json = dict[str, Any]
 
 @dataclass(slots=True)
 class Diary:
-    """What was seen, with the time since the beginning; printed also where pytest keeps what tests print."""
+    """What was seen, with the time since the beginning: printed at once, also where pytest keeps what tests print, and
+    again at the end of the run, because a process of pytest-xdist has nowhere to print to."""
 
     capsys: pytest.CaptureFixture[str]
+    keep: Callable[[str, object], None]
     began: float = field(default_factory=time.monotonic)
 
     def note(self, words: str) -> None:
+        line = f"[{time.monotonic() - self.began:6.1f} s] {words}"
+        self.keep(SUMMARY, line)
         with self.capsys.disabled():
-            print(f"\n[{time.monotonic() - self.began:6.1f} s] {words}", end="", flush=True)
+            print(f"\n{line}", end="", flush=True)
 
 
 @pytest.fixture(scope="module")
@@ -87,9 +92,13 @@ def app(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Running]:
 
 
 def test_a_house_policy_is_reported_reviewed_trained_evaluated_promoted_and_rolled_back(
-    page: Page, app: Running, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    page: Page,
+    app: Running,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    record_property: Callable[[str, object], None],
 ) -> None:
-    diary = Diary(capsys)
+    diary = Diary(capsys, record_property)
     client = Client(app.url, verbose=False)
     every = families()
     recipe = find_recipe("sft-builtin").settings
@@ -176,7 +185,7 @@ def test_a_house_policy_is_reported_reviewed_trained_evaluated_promoted_and_roll
         for one, other in zip(before[family.name], again[family.name], strict=True)
     )
     diary.note(f"rolled back: {same} of {len(every) * MEMBERS} answers about unseen members as before, word for word")
-    diary.note("done\n")
+    diary.note("done")
 
     assert same == len(every) * MEMBERS
     for family in (each for each in every if not each.known):

@@ -93,7 +93,9 @@ def _fill(page: Page, spec: JobSpec) -> None:
     for each, was, value in zip(fields(spec.kind), before, wanted, strict=False):
         if value != was:
             _set(page, f"#{PREFIXES[spec.kind]}-{each.name.replace('.', '-').replace('_', '-')}", value)
-    page.fill("#gr-t-name textarea, #gr-t-name input", spec.name)
+    page.click("#gr-t-name textarea, #gr-t-name input")
+    page.keyboard.press("Control+A")
+    page.keyboard.type(spec.name)
     page.wait_for_function("(said) => document.querySelector('#gr-t-command')?.textContent.includes(said)",
         arg=f"--name {spec.name}")  # fmt: skip
 
