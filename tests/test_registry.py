@@ -67,6 +67,15 @@ def test_a_checkpoint_is_taken_in_with_its_card_and_its_own_id(
     assert registry.id_of("owner/name") == "owner/name"
 
 
+def test_a_card_names_its_base_without_a_path_of_this_machine(
+    registry: Registry, trained: Callable[[str], Path]
+) -> None:
+    card = registry.add(trained("first"), name="first", base="builtin")
+    named = {source: registry.base_of(source) for source in ("builtin", "owner/name", registry.source(card.id))}
+    assert list(named.values()) == ["builtin", "owner/name", card.id]
+    assert registry.base_of(str(trained("my guard"))) == "my guard"
+
+
 def test_the_same_result_of_the_same_run_is_taken_in_once(registry: Registry, trained: Callable[[str], Path]) -> None:
     folder = trained("first")
     card = registry.add(folder, name="a", base="builtin", run="run-1")

@@ -25,7 +25,7 @@ from enum import StrEnum
 from pathlib import Path
 from typing import Any
 
-from core.checkpoints.folder import ORIGIN_FILE, fingerprint, open_checkpoint
+from core.checkpoints.folder import ORIGIN_FILE, fingerprint, is_hub_id, open_checkpoint
 from core.errors import CheckpointError, PromotionRefused
 from core.journal import append_lines, read_lines
 from core.settings import BUILTIN
@@ -44,7 +44,7 @@ class OriginCard:
     name: str
     """What people call it."""
     base: str
-    """The checkpoint that it was trained from: `builtin`, an id of this registry, or a Hub id."""
+    """The checkpoint that it was trained from: `builtin`, an id of this registry, a Hub id, or a folder's name."""
     created_at: str
     """UTC, ISO 8601."""
     run: str | None = None
@@ -197,6 +197,11 @@ class Registry:
             if path.resolve().parent == self.checkpoints.resolve():
                 return path.resolve().name
         return source
+
+    def base_of(self, source: str) -> str:
+        """What a card says of the checkpoint that another came from: its id; of a folder elsewhere only the name."""
+        name = self.id_of(source)
+        return name if is_hub_id(name) else Path(name).name
 
     def delete(self, checkpoint: str, live: str | None = None) -> None:
         """Remove a checkpoint for good.

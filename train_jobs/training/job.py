@@ -122,7 +122,7 @@ def _register(
     card = registry.add(
         folder,
         name=context.spec.name,
-        base=registry.id_of(context.spec.base),
+        base=registry.base_of(context.spec.base),
         run=context.run.id,
         snapshot=snapshot.manifest.digest,
         recipe=context.spec.recipe,
