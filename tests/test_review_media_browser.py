@@ -71,6 +71,21 @@ def test_keys_serve_the_video_that_was_played_last_and_the_samples_page_shows_bo
     page.keyboard.press("q")
     assert videos.evaluate_all("(all) => all.map((v) => v.muted)") == [True, True]
 
+    for keys, rate in (("<", 0.5), (">>", 2)):
+        for key in keys:
+            page.keyboard.press(key)
+        assert videos.evaluate_all("(all) => all.map((v) => v.playbackRate)") == [1, rate]
+        assert page.inner_text("[data-r-rate]") == f"{rate}×"
+    for state in (False, True):  # played and paused
+        page.keyboard.press("Space")
+        page.wait_for_function(
+            "(paused) => document.querySelectorAll('#gr-r-media video')[1].paused === paused", arg=state
+        )
+    is_open = page.evaluate("document.querySelector('#gr-r-policy').open")
+    for state in (not is_open, is_open):
+        page.keyboard.press("p")
+        assert page.evaluate("document.querySelector('#gr-r-policy').open") is state
+
     for key in ("u", "Enter"):
         page.keyboard.press(key)
     other = "(id) => document.querySelector('.gr-r-why').dataset.item !== id"

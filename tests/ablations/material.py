@@ -1,9 +1,10 @@
 """What the cells of one seed share: labelled samples that the guard gets wrong, frozen as the product freezes them
 (some for the cold start, others for what comes after it), and held-out rows.
 
-The cold start and reinforcement have no sample in common: what a guard has learnt by heart is no longer hard. All come
-from the training texts that the built-in guard was not trained on (its validation rows). Evaluation files are
-never touched.
+The cold start and reinforcement have no sample in common: what a guard has learnt by heart is no longer hard. All are
+requests without a response, so that there is one side, whose labels can be balanced: a few samples of one label teach
+so small a guard to say it always. They come from the training texts that the built-in guard was not trained on (its
+validation rows). Evaluation files are never touched.
 """
 
 from __future__ import annotations
@@ -28,7 +29,7 @@ from tests.review import open_store
 from train_jobs.builtin.corpus import TextRow, bucket, load_rows, split
 
 LONGEST_CHARS = 500
-"""Of request and response together: longer texts make the cells slower and show nothing else."""
+"""Longer texts make the cells slower and show nothing else."""
 AUDIT_SHARE = 0.2
 """Of the labelled samples: drawn from all, whether the guard is right about them or not."""
 STATED = (Label.HARMFUL, Label.UNHARMFUL)
@@ -56,7 +57,7 @@ def make_material(folder: Path, guard: Guard, data: Path, *, hard: int, held_out
         held_out: rows to be judged before and after, drawn from all that no sample shares a request with.
     """
     _, unseen = split(load_rows(data))
-    short = [row for row in unseen if len(row.request) + len(row.response or "") <= LONGEST_CHARS]
+    short = [row for row in unseen if row.response is None and len(row.request) <= LONGEST_CHARS]
     rng = random.Random(f"ablations {seed}")
     halves: tuple[list[TextRow], list[TextRow]] = ([], [])
     for row in short:
