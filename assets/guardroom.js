@@ -41,7 +41,7 @@
   };
 
   const seek = (seconds, seeker) => {
-    const video = seeker.closest("#gr-r-item") ? window.guardroomReview.video() : document.querySelector("#gr-preview video");
+    const video = seeker.closest("#gr-r-item") ? window.guardroomReview.video(seeker.dataset.position) : document.querySelector("#gr-preview video");
     if (!video) return;
     video.pause();
     video.currentTime = seconds;

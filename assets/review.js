@@ -19,7 +19,10 @@
   window.guardroomReview = {
     take: () => message,
     page: () => { const id = wanted; wanted = null; return id; },
-    video: () => video(),
+    video: (position) => {
+      used = $(`#gr-r-media video[data-at="${position}"]`) || used;
+      return video();
+    },
   };
 
   // -- how media are shown: safe unless this browser was told otherwise
@@ -170,8 +173,10 @@
   };
   const jump = () => {
     const player = video();
-    const stretches = [...document.querySelectorAll("#gr-r-timeline .gr-stretch")].filter((each) => each.dataset.zone !== "allow");
-    if (!player || !stretches.length) return;
+    if (!player) return;
+    const own = `#gr-r-timeline .gr-stretch[data-position="${player.dataset.at}"]`;
+    const stretches = [...document.querySelectorAll(own)].filter((each) => each.dataset.zone !== "allow");
+    if (!stretches.length) return;
     const later = stretches.find((each) => Number(each.dataset.seek) > player.currentTime + 0.05);
     (later || stretches[0]).click();
   };

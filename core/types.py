@@ -172,6 +172,8 @@ class WindowScore:
     """video, media, text, request, response, or, for deceiving characters, "as written" and "as read"."""
     deliberated: bool = False
     """Whether the reasoning is about this part alone."""
+    position: int = 0
+    """Which of the sample's media this is about, from 0; says nothing of a text."""
 
 
 @dataclass(frozen=True, slots=True)

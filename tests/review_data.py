@@ -30,8 +30,12 @@ def fill(data: Path, samples: Sequence[Sample], kind: ReasonKind = ReasonKind.BA
 def judge(store: AnnotationStore, sample: Sample, reason: Reason, steps: tuple[str, ...] = STEPS) -> None:
     """Record a verdict of harmful and queue the sample."""
     answered = sample.response is not None
-    video = sample.media and sample.media[0].duration_s
-    windows = [WindowScore(at, at + 1.0, 0.2 + 0.3 * at) for at in (0.0, 1.0, 2.0)] if video else []
+    windows = [
+        WindowScore(at, at + 1.0, 0.2 + 0.3 * at, position=position)
+        for position, ref in enumerate(sample.media)
+        for at in (0.0, 1.0, 2.0)
+        if ref.duration_s
+    ]
     verdict = verdict_on(
         sample,
         f"v-{sample.id}",

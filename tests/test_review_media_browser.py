@@ -86,6 +86,15 @@ def test_keys_serve_the_video_that_was_played_last_and_the_samples_page_shows_bo
         page.keyboard.press("p")
         assert page.evaluate("document.querySelector('#gr-r-policy').open") is state
 
+    # A plot for each video; a stretch and the jump to the next harmful one are about its own.
+    stretches = page.locator("#gr-r-timeline .gr-stretch")
+    assert page.locator("#gr-r-timeline .gr-plot").count() == 2
+    assert stretches.evaluate_all("(all) => all.map((each) => each.dataset.position).join('')") == "000111"
+    stretches.nth(4).click()
+    page.keyboard.press("j")
+    stretches.nth(1).click()
+    assert videos.evaluate_all("(all) => all.map((v) => v.currentTime)") == [1, 2]
+
     for key in ("u", "Enter"):
         page.keyboard.press(key)
     other = "(id) => document.querySelector('.gr-r-why').dataset.item !== id"

@@ -104,6 +104,7 @@ def test_every_medium_has_a_window_with_the_texts_beside_it_and_no_copy_of_its_p
     picture = DecodedMedia(np.zeros((1, 4, 4, 3), np.uint8))
     windows = media_windows(Prompt(Sample("ask", "say", (still, ref)), (picture, medium)), 2)
     assert [window.what for window in windows] == ["media", "video", "video", "video"]
+    assert [window.scored(0.5, deliberated=False).position for window in windows] == [0, 1, 1, 1]
     assert {(window.prompt.sample.request, window.prompt.sample.response) for window in windows} == {("ask", "say")}
     assert all(len(window.prompt.sample.media) == len(window.prompt.media) == 1 for window in windows)
     assert all(np.shares_memory(window.prompt.media[0].frames, medium.frames) for window in windows[1:])

@@ -6,6 +6,7 @@ import base64
 import io
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import groupby
 
 from app.markup.numbers import clock, probability
 from app.markup.text import escape
@@ -55,8 +56,9 @@ def _data_url(frames: Frames, at: int) -> str:
 
 
 def timeline(windows: Sequence[WindowScore]) -> tuple[WindowScore, ...]:
-    """The windows that are stretches of the video, in the order of time."""
-    return tuple(sorted((each for each in windows if each.what == "video"), key=lambda each: each.start))
+    """The windows that are stretches of a video: video by video, in the order of time."""
+    found = (each for each in windows if each.what == "video")
+    return tuple(sorted(found, key=lambda each: (each.position, each.start)))
 
 
 def reading() -> str:
@@ -76,11 +78,17 @@ def render(pictures: Sequence[Thumbnail], sampled: int, windows: Sequence[Window
 
 
 def harm_over_time(windows: Sequence[WindowScore], thresholds: Thresholds) -> str:
-    """The plot alone, for where the frames are not to be shown."""
+    """The plot alone, for where the frames are not to be shown; one for each video."""
+    videos = [(at, tuple(some)) for at, some in groupby(timeline(windows), key=lambda each: each.position)]
+    plots = "".join(
+        (f'<p class="gr-quiet">Video {at + 1}</p>' if len(videos) > 1 else "")
+        + f'<div class="gr-plot">{_plot(some, thresholds)}</div>'
+        for at, some in videos
+    )
     return (
         '<section class="gr-evidence" aria-label="Harm over time"><div class="gr-evidence-head">'
         "<h3>Harm over time</h3><span>first look at each stretch; click to seek</span></div>"
-        f'<div class="gr-plot">{_plot(timeline(windows), thresholds)}</div></section>'
+        f"{plots}</section>"
     )
 
 
@@ -134,6 +142,7 @@ def _bar(window: WindowScore, thresholds: Thresholds, start: float, span: float,
     number = f"<span>{escape(probability(p_harmful))}</span>" if numbered else ""
     return (
         f'<button type="button" class="gr-stretch" data-zone="{zone}" data-seek="{window.start:.3f}" '
+        f'data-position="{window.position}" '
         f'data-deliberated="{str(window.deliberated).lower()}" '
         f'style="left:{left:.2f}%;width:{width:.2f}%;--p:{p_harmful or 0.0:.4f}" title="{escape(said)}" '
         f'aria-label="{escape(said)}; go there"><i></i>{number}</button>'

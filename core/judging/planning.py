@@ -208,10 +208,11 @@ def _as_read(sample: Sample) -> tuple[Sample, list[str]]:
 def _timeline(whole: Prompt) -> tuple[Window, ...]:
     """Stretches of every video that the prompt holds whole."""
     stretches: list[Window] = []
-    for ref, medium in zip(whole.sample.media, whole.media, strict=True):
+    for at, (ref, medium) in enumerate(zip(whole.sample.media, whole.media, strict=True)):
         if medium.timestamps is not None and len(medium.timestamps) > 1:
             alone = Prompt(replace(whole.sample, media=(ref,)), (medium,))
-            stretches += media_windows(alone, timeline_frames(len(medium.timestamps)))
+            found = media_windows(alone, timeline_frames(len(medium.timestamps)))
+            stretches += [replace(each, position=at) for each in found]
     return tuple(stretches[:MAX_WINDOWS])
 
 

@@ -25,10 +25,12 @@ class Window:
     end: float
     what: str = "whole"
     """whole, video, media, text, request, response, or, for deceiving characters, "as written" and "as read"."""
+    position: int = 0
+    """Which of the sample's media this is about, from 0."""
 
     def scored(self, p_harmful: float | None, *, deliberated: bool) -> WindowScore:
         """The window with its first look."""
-        return WindowScore(self.start, self.end, p_harmful, self.what, deliberated)
+        return WindowScore(self.start, self.end, p_harmful, self.what, deliberated, self.position)
 
 
 def spread(count: int, limit: int) -> list[int]:
@@ -85,10 +87,10 @@ def text_windows(sample: Sample, size: int) -> list[Window]:
 def media_windows(prompt: Prompt, frames: int) -> list[Window]:
     """Each medium by itself, a video in even stretches of at most so many frames; the texts beside every one."""
     windows: list[Window] = []
-    for ref, medium in zip(prompt.sample.media, prompt.media, strict=True):
+    for at, (ref, medium) in enumerate(zip(prompt.sample.media, prompt.media, strict=True)):
         sample = replace(prompt.sample, media=(ref,))
         if medium.timestamps is None:
-            windows.append(Window(replace(prompt, sample=sample, media=(medium,)), 0, 0, "media"))
+            windows.append(Window(replace(prompt, sample=sample, media=(medium,)), 0, 0, "media", at))
             continue
         times = medium.timestamps
         count = -(-len(times) // frames)
@@ -96,7 +98,7 @@ def media_windows(prompt: Prompt, frames: int) -> list[Window]:
         ends = (*times, _end(times, ref.duration_s))
         for start, stop in pairwise(bounds):
             part = replace(prompt, sample=sample, media=(medium.window(start, stop),))
-            windows.append(Window(part, times[start], ends[stop], "video"))
+            windows.append(Window(part, times[start], ends[stop], "video", at))
     return windows
 
 
