@@ -8,6 +8,7 @@ import logging
 import os
 import shutil
 import signal
+import socket
 import sys
 import tempfile
 import threading
@@ -96,6 +97,16 @@ def _run(settings: Settings) -> int:
     return 0
 
 
+def _free_port(host: str) -> int:
+    """A port that nothing listens on. Gradio's own search begins at one port, where apps that start at once collide.
+
+    Raises:
+        OSError: the address is not this machine's.
+    """
+    with socket.create_server((host, 0), family=socket.AF_INET6 if ":" in host else socket.AF_INET) as found:
+        return int(found.getsockname()[1])
+
+
 def _launch_options(settings: Settings, host: str) -> dict[str, Any]:
     """What Gradio may do and serve: example files alone; never the data folder nor a checkpoint."""
     blocked = [settings.data, ASSETS / "builtin_guard", ASSETS / "protocols", Path(".env")]
@@ -106,7 +117,7 @@ def _launch_options(settings: Settings, host: str) -> dict[str, Any]:
         blocked.append(Path(settings.database_url.removeprefix("sqlite:///")))
     return {
         "server_name": host,
-        "server_port": settings.port or None,
+        "server_port": settings.port or _free_port(host),
         "share": os.environ.get("GRADIO_SHARE", "").lower() == "true",
         "prevent_thread_lock": True,
         "quiet": True,

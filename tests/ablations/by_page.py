@@ -57,6 +57,7 @@ def carry_out(work: Path, spec: JobSpec) -> RunFolder:
                 time.sleep(LOOK_EVERY_S)
             with _page(app) as page:
                 page.get_by_role("tab", name="Train", exact=True).click()
+                page.get_by_role("tab", name="Runs", exact=True).click()
                 page.wait_for_selector(f".gr-t-run[data-state={run.status().state}]")
                 shoot(page, f"ablations-{spec.name}")
         finally:
