@@ -81,7 +81,7 @@ def page(trail: Trail, address: Address, jobs: Sequence[JobUse] = ()) -> str:
     return (
         f'<article class="gr-s-page" data-sample="{escape(trail.sample_id)}"><h2>Sample '
         f"<code>{escape(trail.sample_id)}</code> "
-        f'<a href="#sample={escape(trail.sample_id)}" title="To keep or to send on">address</a></h2>'
+        f'<a href="#sample={escape(trail.sample_id)}" title="To keep or to send on">link to this page</a></h2>'
         f'<p class="gr-quiet">{sample.modality.value} · stored {_time(trail.created_at)} · {state}{split}</p>'
         f"{_text('Request', sample.request)}{response}"
         + _raw("Media", [_medium(ref, address(ref)) for ref in sample.media])
