@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 
 from core.types import HarmProbability, Label
+from tests.ablations import by_page
 from tests.ablations.cells import Cells, Plan, in_order
 from tests.ablations.material import choose
 from tests.ablations.table import Answers, Cell, Policy, accuracy, held_out, markdown, summarise
@@ -179,7 +180,10 @@ def training_files(folder: Path) -> Path:
     return folder
 
 
-def test_a_cell_is_made_once_and_then_read_from_its_file(tmp_path: Path) -> None:
+def test_a_cell_is_made_once_then_read_from_its_file_and_launched_from_the_page_it_is_the_same(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("GUARDROOM_THREADS", "1")  # as the app of the page has
     plan = Plan(
         hard=6,
         held_out=4,
@@ -206,3 +210,8 @@ def test_a_cell_is_made_once_and_then_read_from_its_file(tmp_path: Path) -> None
     assert "without exploration" in markdown([summarise([made])], [])
     left = {path.name for path in (again.folder / "seed-3").iterdir()}
     assert not any(name.startswith(".") for name in left), "what a job needed is gone"
+
+    launched = Cells(tmp_path / "cells", plan, by_page.carry_out).run(variant, 3)
+    assert (launched.trained, launched.facts["settings"]) == (made.trained, made.facts["settings"])
+    assert launched.moved == pytest.approx(made.moved, rel=1e-4)
+    assert launched.after == made.after

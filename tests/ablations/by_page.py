@@ -13,7 +13,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from app.train.start.form import fields, shown
+from app.train.start.form import FieldSpec, fields, shown
 from tests.browser import SLOW_MS, launched, shoot, visit
 from tests.running import running
 from train_jobs.launching.launcher import Launcher
@@ -93,7 +93,7 @@ def _fill(page: Page, spec: JobSpec) -> None:
     before, wanted = (shown(spec.kind, settings) for settings in (usual, spec.settings))
     for each, was, value in zip(fields(spec.kind), before, wanted, strict=False):
         if value != was:
-            _set(page, f"#{PREFIXES[spec.kind]}-{each.name.replace('.', '-').replace('_', '-')}", value)
+            _set(page, PREFIXES[spec.kind], each, value)
     page.click("#gr-t-name textarea, #gr-t-name input")
     page.keyboard.press("Control+A")
     page.keyboard.type(spec.name)
@@ -101,8 +101,12 @@ def _fill(page: Page, spec: JobSpec) -> None:
         arg=f"--name {spec.name}")  # fmt: skip
 
 
-def _set(page: Page, field: str, value: Any) -> None:
-    if isinstance(value, bool):
-        page.set_checked(f"{field} input[type=checkbox]", value)
+def _set(page: Page, prefix: str, field: FieldSpec, value: Any) -> None:
+    place = f"#{prefix}-{field.name.replace('.', '-').replace('_', '-')}"
+    if field.kind == "yes or no":
+        page.set_checked(f"{place} input[type=checkbox]", value)
+    elif field.kind == "choice":
+        page.click(f"{place} input")
+        page.get_by_role("option", name={each: words for words, each in field.choices}[value], exact=True).click()
     else:
-        page.fill(f"{field} input", str(value))
+        page.fill(f"{place} input", str(value))
