@@ -105,7 +105,7 @@ def test_reinforcement_in_two_processes_is_reinforcement_in_one(tmp_path: Path) 
     )
     settings = grpo_runs.settings_of(
         prompts=4, generations=4, passes=2, micro_batch=4, generate_at_once=4, epochs=2, learning_rate=5e-4,
-        dynamic_clipping=True, clip_high=0.2, concatenation={"share": 0.0}, longest_completion=82,
+        dynamic_clipping=True, clip_high=0.2, kl=0.1, concatenation={"share": 0.0}, longest_completion=82,
         mining={"rule": "all"},
     )  # fmt: skip
     alone = grpo_runs.new_run(tmp_path / "alone", snapshot, settings)
