@@ -7,9 +7,9 @@ import sys
 
 from tests.browser import find_chromium, install_chromium
 
-WHOLE = ["-n", "logical", "--maxprocesses", "4", "--dist", "loadfile", "--no-loadscope-reorder"]
-"""One process a core: most tests keep one busy. The tests of a file share what they set up. The longest file is among
-the first of the alphabet; put in order of their number of tests, it would be the last."""
+WHOLE = ["-n", "logical", "--maxprocesses", "4", "--dist", "loadfile"]
+"""One process a core: most tests keep one busy. The tests of a file share what they set up. Files of many tests come
+first, so that the acceptance test, whose jobs want every core, has them to itself at the end."""
 
 
 def main(arguments: list[str]) -> int:
